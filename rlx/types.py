@@ -1,0 +1,152 @@
+"""The few types that everything shares: batches of data, and components as tuples of pure functions.
+
+Shapes: `T` time, `B` parallel environments, `K` reward channels. A component (a reward source, a weighting, an algorithm,
+a policy) is a `NamedTuple` of functions; whatever it remembers is a pytree that the caller holds and passes back in, so
+every component can be jitted, vmapped, sharded and checkpointed. Functions named `init` make that pytree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import jax
+
+from rlx.space import Space
+
+Array = jax.Array
+PyTree = Any
+
+
+class Transition(NamedTuple):
+    """Steps of `B` environments over `T` time steps, time-major.
+
+    `next_obs` is what the step led to *before* any reset (gymnax's `final_observation`), at every step and not only at
+    the last: bootstrap from it with `discount * (1 - terminated)`. An environment resets after `terminated | truncated`,
+    so where that holds `obs[t + 1]` belongs to the next episode.
+    """
+
+    obs: PyTree  # leaves [T, B, ...]
+    action: Array  # [T, B, ...]
+    log_prob: Array  # [T, B] natural logarithm, under the policy that acted; zeros where the policy has none
+    reward: Array  # [T, B] or [T, B, K_env], as the environment gave it
+    terminated: Array  # bool [T, B]: the episode ended in a terminal state, whose value is zero
+    truncated: Array  # bool [T, B]: the episode was cut (a time limit); the next state still has a value
+    next_obs: PyTree  # leaves [T, B, ...]
+
+
+class Mean(NamedTuple):
+    """A metric that is a mean over a varying number of items (returns over the episodes that happened to end).
+
+    Kept as total and count so that means over updates, devices and processes stay exact and no NaN stands for "none".
+    """
+
+    total: Array
+    count: Array
+
+
+class Channel(NamedTuple):
+    """One reward channel: its name, and how a critic treats it."""
+
+    name: str
+    discount: Array | float | None = None  # per step; None: the algorithm's own
+    lambda_: Array | float | None = None  # trace decay; None: the algorithm's own
+    episodic: bool = True  # False: the value continues through episode ends, from the first state of the next episode
+    memoryless: bool = True  # the reward depends on one transition alone, so replayed transitions can be scored afresh
+
+
+class EnvSpec(NamedTuple):
+    """What a reward source may know of the environment when it is initialised."""
+
+    observation_space: Space
+    action_space: Space
+    reward_channels: tuple[str, ...]  # names of the environment's own rewards
+    num_envs: int  # B of the batches in stream order
+
+
+class RewardSource(NamedTuple):
+    """Makes `k = len(channels)` reward channels from transitions.
+
+    `compute` sees batches in stream order; episodic memory and running statistics advance in it. `update` is the learning of
+    the source itself (a predictor, a reward model), once for each batch. Off-policy algorithms call `compute` a second
+    time on replayed transitions, drop the state that it returns, and keep the result for memoryless channels only.
+    """
+
+    init: Callable[[Array, EnvSpec], PyTree]  # (key, spec) -> state
+    compute: Callable[[PyTree, Transition, Array], tuple[Array, PyTree]]  # (state, batch, key) -> rewards [T, B, k], state
+    update: Callable[[PyTree, Transition, Array], tuple[PyTree, dict[str, Any]]]  # (state, batch, key) -> state, metrics
+    channels: tuple[Channel, ...]
+
+
+class WeightingStats(NamedTuple):
+    """What a weighting may look at after each batch."""
+
+    returns: Array  # [K] mean undiscounted return per channel of the episodes that ended in the batch; zeros if none did
+    episodes: Array  # [] how many ended: where it is zero `returns` means nothing
+    gram: Array | None  # [K, K] inner products of the channels' policy gradients, if the weighting asks for them
+
+
+class Weighting(NamedTuple):
+    """Turns `K` channels into one direction of improvement: the advantage is `sum_k weights_k advantage_k`."""
+
+    init: Callable[[int], PyTree]  # num_channels -> state
+    update: Callable[[PyTree, WeightingStats], tuple[Array, PyTree, dict[str, Any]]]  # -> weights [K], state, metrics
+    needs_gram: bool = False
+
+
+class Policy(NamedTuple):
+    """How to act: `init(batch_size) -> carry` (`()` without memory) and `act(...) -> (action, carry)`.
+
+    `act(key, obs, carry, reset, greedy=False)`; leaves of `obs` are `[B, ...]`; `reset` is bool `[B]`, true where `obs` is the
+    first of an episode, so that memory does not leak from one episode into the next.
+    """
+
+    init: Callable[[int], PyTree]
+    act: Callable[..., tuple[Array, PyTree]]
+
+
+class Algorithm(NamedTuple):
+    """A learner as pure functions.
+
+    `update` is one iteration: collect and learn, or learn from `data`. Its metrics are scalars, vectors `[K]` with one
+    entry for each channel, or `Mean`s of those; the driver averages them over updates.
+    """
+
+    init: Callable[[Array], PyTree]  # key -> state
+    update: Callable[..., tuple[PyTree, dict[str, Any]]]  # (state, data=None) -> state, metrics
+    policy: Callable[[PyTree], Policy]
+    steps_per_update: int  # environment steps that one update takes, over all its environments
+    channels: tuple[Channel, ...]
+
+
+class Environment(Protocol):
+    """gymnax 1.0's interface, structurally: a gymnax environment is one, and so is any class with these methods."""
+
+    @property
+    def default_params(self) -> Any: ...
+
+    def reset_env(self, key: Array, params: Any) -> tuple[PyTree, PyTree]:
+        """Start an episode: `(obs, state)`."""
+        ...
+
+    def step_env(
+        self, key: Array, state: PyTree, action: Array, params: Any
+    ) -> tuple[PyTree, PyTree, Array, Array, dict[Any, Any]]:
+        """One step without reset: `(obs, state, reward, terminated, info)`."""
+        ...
+
+    def is_truncated(self, state: PyTree, params: Any) -> Array:
+        """Whether the state just reached ends the episode for a reason outside the task (the time limit)."""
+        ...
+
+    def reset(self, key: Array, params: Any) -> tuple[PyTree, PyTree]: ...
+
+    def step(
+        self, key: Array, state: PyTree, action: Array, params: Any
+    ) -> tuple[PyTree, PyTree, Array, Array, Array, dict[Any, Any]]:
+        """One step with reset where it ended: `(obs, state, reward, terminated, truncated, info)`."""
+        ...
+
+    def observation_space(self, params: Any) -> Any: ...
+
+    def action_space(self, params: Any) -> Any: ...
