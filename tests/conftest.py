@@ -1,0 +1,12 @@
+"""Test-wide settings, made before jax is first imported: compiled programs are kept in `.jax_cache/` between runs.
+
+`JAX_COMPILATION_CACHE_DIR=` (empty) switches that off, another value moves it. Tests run on the CPU; `JAX_PLATFORMS=cuda`
+or `tpu` runs them there.
+"""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parent.parent / ".jax_cache"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
