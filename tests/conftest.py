@@ -1,7 +1,7 @@
 """Test-wide settings, made before jax is first imported: compiled programs are kept in `.jax_cache/` between runs.
 
-`JAX_COMPILATION_CACHE_DIR=` (empty) switches that off, another value moves it. Tests run on the CPU; `JAX_PLATFORMS=cuda`
-or `tpu` runs them there.
+`JAX_COMPILATION_CACHE_DIR=` (empty) switches that off, another value moves it. Tests run on the CPU unless
+`JAX_PLATFORMS` names something else.
 """
 
 import os
