@@ -23,8 +23,7 @@ Statistic = Callable[..., Any]  # (*samples, axis) -> array, reducing `axis`
 
 
 class Estimate(NamedTuple):
-    """A statistic of the samples and its confidence interval; `low` and `high` are NaN where a sample has one seed
-    only."""
+    """A statistic of the samples and its confidence interval, whose ends are NaN where a sample has one seed only."""
 
     value: Any
     low: Any
