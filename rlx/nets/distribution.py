@@ -1,0 +1,102 @@
+"""Distributions of actions over each kind of action space, from the arrays that a network puts out (distrax inside)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import distrax
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rlx.space import Box, Discrete, MultiDiscrete, Space
+
+_MASKED = -1e9  # finite, so that entropy and gradients are; its probability is exactly zero in float32
+
+
+class ActionDistribution(NamedTuple):
+    """A family of distributions with parameters `outputs [..., num_outputs]`; log-probabilities and entropies sum over dimensions.
+
+    For Box the outputs are means and log standard deviations in a row, of actions scaled so that the space is `[-1, 1]`;
+    `to_env` scales back and clips. A Gaussian's `log_prob` is that of the unclipped action.
+    """
+
+    num_outputs: int
+    sample: Callable[[jax.Array, jax.Array], jax.Array]  # (key, outputs) -> action
+    log_prob: Callable[[jax.Array, jax.Array], jax.Array]  # (outputs, action) -> [...]
+    entropy: Callable[[jax.Array], jax.Array]  # outputs -> [...]
+    mode: Callable[[jax.Array], jax.Array]  # outputs -> action
+    to_env: Callable[[jax.Array], jax.Array]  # action -> what the environment takes
+
+
+def mask_logits(logits: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Give masked actions (false) probability zero."""
+    return logits if mask is None else jnp.where(mask, logits, _MASKED)
+
+
+def action_distribution(space: Space) -> ActionDistribution:
+    """The distribution for a space: categorical for Discrete, a product of them for MultiDiscrete, diagonal Gaussian for Box."""
+    if isinstance(space, Discrete):
+        return ActionDistribution(
+            space.n,
+            lambda key, outputs: distrax.Categorical(outputs).sample(seed=key),
+            lambda outputs, action: distrax.Categorical(outputs).log_prob(action),
+            lambda outputs: distrax.Categorical(outputs).entropy(),
+            lambda outputs: distrax.Categorical(outputs).mode(),
+            lambda action: action,
+        )
+    if isinstance(space, MultiDiscrete):
+        return _multi_categorical(space.nvec)
+    if isinstance(space, Box):
+        return _gaussian(space)
+    raise TypeError(f"action space must be Discrete, MultiDiscrete or Box; got {space!r}")
+
+
+def _multi_categorical(nvec: tuple[int, ...]) -> ActionDistribution:
+    splits = list(np.cumsum(nvec)[:-1])
+
+    def parts(outputs: jax.Array) -> list[distrax.Categorical]:
+        return [distrax.Categorical(logits) for logits in jnp.split(outputs, splits, axis=-1)]
+
+    def sample(key: jax.Array, outputs: jax.Array) -> jax.Array:
+        keys = jax.random.split(key, len(nvec))
+        return jnp.stack([p.sample(seed=k) for p, k in zip(parts(outputs), keys, strict=True)], axis=-1)
+
+    def log_prob(outputs: jax.Array, action: jax.Array) -> jax.Array:
+        return jnp.stack([p.log_prob(action[..., i]) for i, p in enumerate(parts(outputs))]).sum(0)
+
+    return ActionDistribution(
+        sum(nvec),
+        sample,
+        log_prob,
+        lambda outputs: jnp.stack([p.entropy() for p in parts(outputs)]).sum(0),
+        lambda outputs: jnp.stack([p.mode() for p in parts(outputs)], axis=-1),
+        lambda action: action,
+    )
+
+
+def _gaussian(space: Box) -> ActionDistribution:
+    if len(space.shape) != 1:
+        raise ValueError(f"a Box action space must have rank 1; got shape {space.shape}")
+    low = jnp.broadcast_to(jnp.asarray(space.low, jnp.float32), space.shape)
+    high = jnp.broadcast_to(jnp.asarray(space.high, jnp.float32), space.shape)
+    bounded = (jnp.abs(low) < 1e30) & (jnp.abs(high) < 1e30)
+    low, high = jnp.where(bounded, low, 0.0), jnp.where(bounded, high, 0.0)
+
+    def gaussian(outputs: jax.Array) -> distrax.MultivariateNormalDiag:
+        mean, log_std = jnp.split(outputs, 2, axis=-1)
+        return distrax.MultivariateNormalDiag(mean, jnp.exp(log_std))
+
+    def to_env(action: jax.Array) -> jax.Array:
+        scaled = low + (jnp.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
+        return jnp.where(bounded, scaled, action)
+
+    return ActionDistribution(
+        2 * space.shape[0],
+        lambda key, outputs: gaussian(outputs).sample(seed=key),
+        lambda outputs, action: gaussian(outputs).log_prob(action),
+        lambda outputs: gaussian(outputs).entropy(),
+        lambda outputs: gaussian(outputs).mode(),
+        to_env,
+    )

@@ -1,0 +1,183 @@
+"""Networks that the algorithms share: observations in, feature vectors or heads out (flax linen)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from rlx.space import ACTION_MASK, Box, Dict, Discrete, MultiDiscrete, Space
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "tanh": jnp.tanh,
+    "relu": nn.relu,
+    "silu": nn.silu,
+    "elu": nn.elu,
+}
+
+
+class Inputs(NamedTuple):
+    """An observation as networks take it; parts that it lacks are None."""
+
+    vector: jax.Array | None  # float32 [..., D]
+    image: jax.Array | None  # float32 [..., H, W, C]
+    mask: jax.Array | None  # bool [..., A]: which actions are legal
+
+
+def prepare(space: Space, obs: Any) -> Inputs:
+    """Flatten `obs` into one vector and one image: boxes of rank 3 are images, integers become one-hot.
+
+    Several images must have the same height and width; their channels are concatenated. Leading (batch) axes are kept.
+    """
+    vectors, images, mask = [], [], None
+    parts = space.spaces if isinstance(space, Dict) else {"": space}
+    for name, part in parts.items():
+        value = obs[name] if isinstance(space, Dict) else obs
+        if name == ACTION_MASK:
+            mask = value.astype(bool)
+        elif isinstance(part, Dict):
+            inner = prepare(part, value)
+            vectors += [] if inner.vector is None else [inner.vector]
+            images += [] if inner.image is None else [inner.image]
+        elif isinstance(part, Discrete):
+            vectors.append(jax.nn.one_hot(value, part.n))
+        elif isinstance(part, MultiDiscrete):
+            vectors += [jax.nn.one_hot(value[..., i], n) for i, n in enumerate(part.nvec)]
+        elif len(part.shape) == 3:
+            images.append(value.astype(jnp.float32))
+        else:
+            batch = value.shape[: value.ndim - len(part.shape)]
+            vectors.append(value.reshape(*batch, -1).astype(jnp.float32))
+    join = lambda xs: xs[0] if len(xs) == 1 else jnp.concatenate(xs, axis=-1) if xs else None  # noqa: E731
+    return Inputs(join(vectors), join(images), mask)
+
+
+def vector_size(space: Space) -> int:
+    """`D` of the vector that `prepare` makes; 0 if it makes none."""
+    parts = space.spaces if isinstance(space, Dict) else {"": space}
+    size = 0
+    for name, part in parts.items():
+        if name == ACTION_MASK:
+            continue
+        if isinstance(part, Dict):
+            size += vector_size(part)
+        elif isinstance(part, Discrete):
+            size += part.n
+        elif isinstance(part, MultiDiscrete):
+            size += sum(part.nvec)
+        elif isinstance(part, Box) and len(part.shape) != 3:
+            length = 1
+            for n in part.shape:
+                length *= n
+            size += length
+    return size
+
+
+class MLP(nn.Module):
+    """Dense layers, each followed by (layer normalisation and) the activation."""
+
+    sizes: Sequence[int]
+    activation: str = "tanh"
+    layer_norm: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        for size in self.sizes:
+            x = nn.Dense(size, kernel_init=nn.initializers.orthogonal(2**0.5))(x)
+            if self.layer_norm:
+                x = nn.LayerNorm()(x)
+            x = ACTIVATIONS[self.activation](x)
+        return x
+
+
+class Conv3x3(nn.Module):
+    """A 3x3 convolution without padding, of small images.
+
+    On CPU it is nine shifted slices and one matrix product: the backward pass of XLA's convolution is about ten times slower
+    there for MinAtar's 10x10 images. Elsewhere it is XLA's convolution; the parameters are the same.
+    """
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        height, width, channels = x.shape[-3:]
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (9 * channels, self.features))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        if jax.default_backend() == "cpu":
+            patches = [x[..., i : height - 2 + i, j : width - 2 + j, :] for i in range(3) for j in range(3)]
+            return jnp.concatenate(patches, axis=-1) @ kernel + bias
+        batch = x.shape[:-3]
+        y = jax.lax.conv_general_dilated(
+            x.reshape(-1, height, width, channels),
+            kernel.reshape(3, 3, channels, self.features),
+            (1, 1),
+            "VALID",
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+        return y.reshape(*batch, *y.shape[1:]) + bias
+
+
+class Torso(nn.Module):
+    """Features of an observation: images through one 3x3 convolution, then everything through an MLP."""
+
+    hidden: Sequence[int] = (64, 64)
+    activation: str = "tanh"
+    layer_norm: bool = False
+    conv_features: int = 16
+
+    @nn.compact
+    def __call__(self, inputs: Inputs) -> jax.Array:
+        parts = [] if inputs.vector is None else [inputs.vector]
+        if inputs.image is not None:
+            x = Conv3x3(self.conv_features)(inputs.image)
+            if self.layer_norm:
+                x = nn.LayerNorm()(x)
+            x = ACTIVATIONS[self.activation](x)
+            parts.append(x.reshape(*x.shape[:-3], -1))
+        x = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
+        return MLP(self.hidden, self.activation, self.layer_norm)(x)
+
+
+class Network(nn.Module):
+    """A torso, an optional gated recurrent memory, and a linear head, on sequences `[T, B, ...]`.
+
+    `__call__(inputs, carry, reset) -> (outputs [T, B, num_outputs], carries)`. Without memory `carry` is `()` and ignored. With it
+    `carry` is `[B, memory]`, `reset [T, B]` is true where an observation is the first of an episode (the memory is
+    emptied *before* that observation is read), and `carries [T, B, memory]` is the memory after each step.
+    """
+
+    num_outputs: int
+    hidden: Sequence[int] = (64, 64)
+    activation: str = "tanh"
+    layer_norm: bool = False
+    conv_features: int = 16
+    memory: int = 0
+    output_scale: float = 1.0
+
+    @nn.compact
+    def __call__(self, inputs: Inputs, carry: Any, reset: jax.Array | None) -> tuple[jax.Array, Any]:
+        # one batch axis: XLA contracts two of them at half the speed on CPU
+        batch = jax.tree.leaves(inputs._replace(mask=None))[0].shape[:2]
+        flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), inputs)
+        x = Torso(self.hidden, self.activation, self.layer_norm, self.conv_features)(flat)
+        carries: Any = ()
+        if self.memory:
+
+            def step(cell: nn.GRUCell, carry: jax.Array, xs: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+                features, first = xs
+                carry, _ = cell(jnp.where(first[:, None], 0.0, carry), features)
+                return carry, carry
+
+            scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
+            _, carries = scan(nn.GRUCell(self.memory), carry, (x.reshape(*batch, -1), reset))
+            x = carries.reshape(-1, self.memory)
+        head = nn.Dense(self.num_outputs, kernel_init=nn.initializers.orthogonal(self.output_scale))
+        return head(x).reshape(*batch, -1), carries
+
+    def initial_carry(self, batch_size: int) -> Any:
+        """Empty memory: zeros `[batch_size, memory]`, or `()`."""
+        return jnp.zeros((batch_size, self.memory)) if self.memory else ()

@@ -1,0 +1,88 @@
+"""Stepping a batch of environments: resets told apart from steps, and returns of finished episodes without stacking them."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rlx.types import Environment, Mean
+
+
+class EnvBatch(NamedTuple):
+    """`B` environments between two steps."""
+
+    obs: Any  # leaves [B, ...]: what the policy sees next
+    state: Any
+    reset: jax.Array  # bool [B]: `obs` is the first of an episode
+
+
+class EnvStep(NamedTuple):
+    """What one step of `B` environments gave."""
+
+    reward: jax.Array  # [B] or [B, K_env]
+    terminated: jax.Array  # bool [B]
+    truncated: jax.Array  # bool [B]; never where terminated
+    next_obs: Any  # leaves [B, ...], before any reset
+
+
+def reset_batch(env: Environment, params: Any, key: jax.Array, num_envs: int) -> EnvBatch:
+    """Start an episode in each of `num_envs` environments."""
+    obs, state = jax.vmap(env.reset_env, in_axes=(0, None))(jax.random.split(key, num_envs), params)
+    return EnvBatch(obs, state, jnp.ones(num_envs, bool))
+
+
+def step_batch(
+    env: Environment, params: Any, key: jax.Array, batch: EnvBatch, action: jax.Array
+) -> tuple[EnvBatch, EnvStep]:
+    """Step every environment and reset those whose episode ended, keeping the observation that the step led to."""
+    step_key, reset_key = jax.random.split(key)
+    num_envs = batch.reset.shape[0]
+    step_keys = jax.random.split(step_key, num_envs)
+    next_obs, state, reward, terminated, _ = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))(
+        step_keys, batch.state, action, params
+    )
+    terminated = terminated.astype(bool)
+    truncated = jax.vmap(env.is_truncated, in_axes=(0, None))(state, params) & ~terminated
+    done = terminated | truncated
+    first = reset_batch(env, params, reset_key, num_envs)
+
+    def where_done(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(done.reshape(done.shape + (1,) * (new.ndim - 1)), new, old)
+
+    obs, state = jax.tree.map(where_done, (first.obs, first.state), (next_obs, state))
+    return EnvBatch(obs, state, done), EnvStep(reward.astype(jnp.float32), terminated, truncated, next_obs)
+
+
+class EpisodeSums(NamedTuple):
+    """Undiscounted return and length so far of the episode that each environment is in."""
+
+    reward: jax.Array  # [B, K]
+    length: jax.Array  # int32 [B]
+
+
+def init_episode_sums(num_envs: int, num_channels: int) -> EpisodeSums:
+    return EpisodeSums(jnp.zeros((num_envs, num_channels)), jnp.zeros(num_envs, jnp.int32))
+
+
+def finished_episodes(sums: EpisodeSums, reward: jax.Array, done: jax.Array) -> tuple[EpisodeSums, Mean, Mean]:
+    """Mean return `[K]` and mean length of the episodes that end in `reward [T, B, K]`, `done [T, B]`.
+
+    Everything up to an environment's last episode end belongs to finished episodes and everything after it to the running
+    one, so two masked sums suffice and no episode is looked at by itself.
+    """
+    time = jnp.arange(done.shape[0])[:, None]
+    last = jnp.max(jnp.where(done, time, -1), axis=0)  # [B]; -1: none ended
+    ended = last >= 0
+    before = time <= last
+    head = jnp.sum(jnp.where(before[..., None], reward, 0.0), axis=0)
+    tail = jnp.sum(jnp.where(before[..., None], 0.0, reward), axis=0)
+    returns = jnp.sum(jnp.where(ended[:, None], sums.reward + head, 0.0), axis=0)
+    lengths = jnp.sum(jnp.where(ended, sums.length + last + 1, 0)).astype(jnp.float32)
+    episodes = jnp.sum(done).astype(jnp.float32)
+    running = EpisodeSums(
+        jnp.where(ended[:, None], 0.0, sums.reward) + tail,
+        jnp.where(ended, 0, sums.length) + (done.shape[0] - 1 - last).astype(jnp.int32),
+    )
+    return running, Mean(returns, episodes), Mean(lengths, episodes)
