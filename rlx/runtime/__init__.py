@@ -1,0 +1,51 @@
+"""Driving an algorithm: rollouts, replay, training in chunks, sweeps, evaluation, checkpoints, reports.
+
+Names load on first use, so that `import rlx.runtime` imports neither orbax nor matplotlib nor rich.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rlx.runtime.checkpoint import CheckpointError as CheckpointError
+    from rlx.runtime.driver import NonFiniteError as NonFiniteError
+    from rlx.runtime.driver import fit as fit
+    from rlx.runtime.driver import train as train
+    from rlx.runtime.evaluation import Evaluation as Evaluation
+    from rlx.runtime.evaluation import evaluate as evaluate
+    from rlx.runtime.mesh import data_parallel as data_parallel
+    from rlx.runtime.mesh import make_mesh as make_mesh
+    from rlx.runtime.population import sweep as sweep
+    from rlx.runtime.run import Run as Run
+    from rlx.runtime.run import RunError as RunError
+    from rlx.runtime.sinks import TensorBoard as TensorBoard
+    from rlx.runtime.sinks import WandB as WandB
+    from rlx.runtime.table import Table as Table
+
+# No module has the name of a function listed here: importing it would put the module in the function's place.
+_MODULE_OF = {
+    "CheckpointError": "checkpoint",
+    "Evaluation": "evaluation",
+    "NonFiniteError": "driver",
+    "Run": "run",
+    "RunError": "run",
+    "Table": "table",
+    "TensorBoard": "sinks",
+    "WandB": "sinks",
+    "data_parallel": "mesh",
+    "evaluate": "evaluation",
+    "fit": "driver",
+    "make_mesh": "mesh",
+    "sweep": "population",
+    "train": "driver",
+}
+
+__all__ = sorted(_MODULE_OF)  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULE_OF:
+        return getattr(importlib.import_module(f"rlx.runtime.{_MODULE_OF[name]}"), name)
+    raise AttributeError(f"module 'rlx.runtime' has no attribute {name!r}; it has {', '.join(__all__)}")
