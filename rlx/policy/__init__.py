@@ -1,0 +1,36 @@
+"""Kernels that improve a policy: surrogates, divergences, entropies and actor-critic losses."""
+
+from rlx.policy.actor_critic import awr_weights, sac_policy_loss, sac_temperature_loss, smooth_action
+from rlx.policy.distribution import (
+    categorical_entropy,
+    categorical_kl,
+    gaussian_entropy,
+    gaussian_kl,
+    tanh_log_det,
+)
+from rlx.policy.surrogate import (
+    adapt_kl_coefficient,
+    clip_fraction,
+    kl_estimate,
+    policy_gradient_loss,
+    ppo_clip_loss,
+    ppo_kl_loss,
+)
+
+__all__ = [
+    "adapt_kl_coefficient",
+    "awr_weights",
+    "categorical_entropy",
+    "categorical_kl",
+    "clip_fraction",
+    "gaussian_entropy",
+    "gaussian_kl",
+    "kl_estimate",
+    "policy_gradient_loss",
+    "ppo_clip_loss",
+    "ppo_kl_loss",
+    "sac_policy_loss",
+    "sac_temperature_loss",
+    "smooth_action",
+    "tanh_log_det",
+]

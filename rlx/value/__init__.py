@@ -1,0 +1,51 @@
+"""Kernels that estimate values: returns, losses, targets, distributions, transforms, and exact tabular answers."""
+
+from rlx.value.conservative import cql_penalty
+from rlx.value.distributional import categorical_project, quantile_huber_loss, two_hot
+from rlx.value.loss import clipped_value_loss, implicit_max_loss, td_loss
+from rlx.value.returns import (
+    gae,
+    lambda_returns,
+    n_step_returns,
+    off_policy_returns,
+    q_lambda,
+    retrace,
+    returns_to_go,
+    vtrace,
+)
+from rlx.value.tabular import occupancy, policy_evaluation, soft_value_iteration, successor_measure, value_iteration
+from rlx.value.target import dueling, greedy_action, q_target, soft_value, take_action, twin_min_target
+from rlx.value.transform import signed_hyperbolic, signed_parabolic, symexp, symlog
+
+__all__ = [
+    "categorical_project",
+    "clipped_value_loss",
+    "cql_penalty",
+    "dueling",
+    "gae",
+    "greedy_action",
+    "implicit_max_loss",
+    "lambda_returns",
+    "n_step_returns",
+    "occupancy",
+    "off_policy_returns",
+    "policy_evaluation",
+    "q_lambda",
+    "q_target",
+    "quantile_huber_loss",
+    "retrace",
+    "returns_to_go",
+    "signed_hyperbolic",
+    "signed_parabolic",
+    "soft_value",
+    "soft_value_iteration",
+    "successor_measure",
+    "symexp",
+    "symlog",
+    "take_action",
+    "td_loss",
+    "twin_min_target",
+    "two_hot",
+    "value_iteration",
+    "vtrace",
+]
