@@ -25,7 +25,8 @@ def value_iteration(
 ) -> tuple[Matrix, Matrix]:
     """Optimal values `(v [S], q [S, A])`, by value iteration.
 
-    `q <- R + discount P max_a q` until no value changes by more than `tolerance`. The error is then at most `tolerance gamma / (1 - gamma)` for a constant discount gamma.
+    `q <- R + discount P max_a q` until no value changes by more than `tolerance`. The error is then at most
+    `tolerance gamma / (1 - gamma)` for a constant discount gamma.
 
     >>> v, q = value_iteration([[[1.0], [1.0]]], [[0.0, 1.0]], 0.5)
     >>> v.round(6).tolist()

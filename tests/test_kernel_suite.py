@@ -1,0 +1,383 @@
+"""What every kernel must do, checked over one table: a new kernel is a new row.
+
+Jitted equals eager; vmapped equals a loop; gradients match finite differences, vanish where documented as stopped and
+stay finite at extremes; the dtype is kept; a new value of a traced argument does not recompile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import rlx.policy
+import rlx.value
+from rlx import policy, value
+
+PACKAGES = (rlx.value, rlx.policy)
+HOST_ONLY = {"occupancy", "policy_evaluation", "soft_value_iteration", "successor_measure", "value_iteration"}
+
+T, B, A = 7, 3, 4
+Rng = np.random.Generator
+Maker = Callable[[Rng], np.ndarray]
+
+
+class Row(NamedTuple):
+    """A kernel, and how to make its arguments."""
+
+    kernel: Callable[..., Any]
+    inputs: Mapping[str, Maker]  # traced: floats, booleans, integers
+    static: Mapping[str, Any] = {}
+    differentiated: tuple[str, ...] = ()
+    stopped: tuple[str, ...] = ()  # must get no gradient; coefficients belong to neither
+    extremes: Mapping[str, Any] = {}  # inputs to be replaced where gradients must stay finite
+
+
+def normal(*shape: int) -> Maker:
+    return lambda rng: rng.normal(size=shape)
+
+
+def uniform(low: float, high: float, *shape: int) -> Maker:
+    return lambda rng: rng.uniform(low, high, shape)
+
+
+def flags(*shape: int) -> Maker:
+    return lambda rng: rng.random(shape) < 0.3
+
+
+def integers(high: int, *shape: int) -> Maker:
+    return lambda rng: rng.integers(high, size=shape)
+
+
+def simplex(*shape: int) -> Maker:
+    return lambda rng: rng.dirichlet(np.ones(shape[-1]), shape[:-1])
+
+
+def constant(*values: float) -> Maker:
+    return lambda rng: np.array(values)
+
+
+def mask(*shape: int) -> Maker:
+    """At least one allowed action in each row."""
+    return lambda rng: (rng.random(shape) < 0.6) | (np.arange(shape[-1]) == 0)
+
+
+def targets(kernel: Callable[..., Any], **inputs: Maker) -> Row:
+    """A kernel whose results are all constants."""
+    floats = tuple(name for name, make in inputs.items() if make(np.random.default_rng(0)).dtype == np.float64)
+    return Row(kernel, inputs, stopped=floats)
+
+
+STREAM = dict(reward=normal(T, B), discount=uniform(0, 1, T, B), lambda_=uniform(0, 1), cut=flags(T, B))
+VALUES = dict(value=normal(T, B), next_value=normal(T, B))
+FAR = np.array([1e4, -1e4, 0.0])
+LOGITS = np.array([[0.0, -np.inf, 1.0, -np.inf], [1e4, -1e4, 0.0, 0.0], [-np.inf, -np.inf, -np.inf, 3.0]])
+
+TABLE = {
+    "off_policy_returns": targets(
+        value.off_policy_returns,
+        v=normal(T, B),
+        v_next=normal(T, B),
+        reward=normal(T, B),
+        discount=uniform(0, 1, T, B),
+        rho=uniform(0, 2, T, B),
+        c=uniform(0, 1, T, B),
+    ),
+    "gae": targets(value.gae, **VALUES, **STREAM),
+    "lambda_returns": targets(value.lambda_returns, next_value=normal(T, B), **STREAM),
+    "vtrace": targets(
+        value.vtrace, **VALUES, **STREAM, ratio=uniform(0, 2, T, B), rho_bar=uniform(0.5, 1.5), c_bar=uniform(0.5, 1.5)
+    ),
+    "retrace": targets(value.retrace, q=normal(T, B), next_value=normal(T, B), **STREAM, ratio=uniform(0, 2, T, B)),
+    "q_lambda": targets(value.q_lambda, next_value=normal(T, B), **STREAM, greedy=flags(T, B)),
+    "n_step_returns": targets(
+        lambda **x: value.n_step_returns(**x, n=3),
+        next_value=normal(T, B),
+        reward=normal(T, B),
+        discount=uniform(0, 1, T, B),
+        cut=flags(T, B),
+    ),
+    "returns_to_go": targets(value.returns_to_go, reward=normal(T, B), discount=uniform(0, 1), cut=flags(T, B)),
+    "td_loss": Row(
+        value.td_loss,
+        dict(prediction=normal(B), target=normal(B)),
+        {"huber": 1.0},
+        ("prediction",),
+        ("target",),
+        {"prediction": FAR},
+    ),
+    "clipped_value_loss": Row(
+        value.clipped_value_loss,
+        dict(value=normal(B), behaviour_value=normal(B), target=normal(B), clip=uniform(0.1, 1)),
+        differentiated=("value",),
+        stopped=("behaviour_value", "target"),
+        extremes={"value": FAR},
+    ),
+    "implicit_max_loss": Row(
+        value.implicit_max_loss,
+        dict(diff=normal(B), level=uniform(0.5, 1), adv=normal(B)),
+        {"kind": "expectile"},
+        ("diff",),
+        ("adv",),
+        {"diff": FAR},
+    ),
+    "implicit_max_loss, pinball": Row(
+        value.implicit_max_loss,
+        dict(diff=normal(B), level=uniform(0.5, 1)),
+        {"kind": "pinball"},
+        ("diff",),
+        extremes={"diff": FAR},
+    ),
+    "implicit_max_loss, gumbel": Row(
+        value.implicit_max_loss,
+        dict(diff=normal(B), level=uniform(0.5, 1)),
+        {"kind": "gumbel"},
+        ("diff",),
+        extremes={"diff": FAR},
+    ),
+    "greedy_action": Row(value.greedy_action, dict(q=normal(B, A, 2), mask=mask(B, A), weights=uniform(0, 1, 2))),
+    "take_action": Row(value.take_action, dict(q=normal(B, A, 2), action=integers(A, B)), differentiated=("q",)),
+    "q_target": Row(
+        value.q_target,
+        dict(
+            next_q_online=normal(B, A),
+            next_q_target=normal(B, A),
+            reward=normal(B),
+            discount=uniform(0, 1, B),
+            mask=mask(B, A),
+        ),
+        {"double": True},
+        stopped=("next_q_online", "next_q_target", "reward", "discount"),
+    ),
+    "dueling": Row(value.dueling, dict(value=normal(B), advantage=normal(B, A)), differentiated=("value", "advantage")),
+    "twin_min_target": targets(
+        value.twin_min_target,
+        next_q=normal(2, B),
+        next_log_prob=normal(B),
+        reward=normal(B),
+        discount=uniform(0, 1, B),
+        alpha=uniform(0, 1),
+    ),
+    "soft_value": Row(
+        value.soft_value,
+        dict(q=normal(B, A), log_base=normal(B, A), temperature=uniform(0.5, 2)),
+        differentiated=("q", "log_base", "temperature"),
+        extremes={"log_base": LOGITS},
+    ),
+    "categorical_project": targets(
+        value.categorical_project,
+        shifted=uniform(-3, 4, B, 6),
+        probs=simplex(B, 6),
+        support=constant(-2.0, -0.5, 0.5, 1.0, 3.0),
+    ),
+    "two_hot": targets(value.two_hot, y=uniform(-3, 4, B), support=constant(-2.0, -0.5, 0.5, 1.0, 3.0)),
+    "quantile_huber_loss": Row(
+        value.quantile_huber_loss,
+        dict(quantile=normal(B, 5), tau=uniform(0, 1, B, 5), target=normal(B, 4)),
+        differentiated=("quantile",),
+        stopped=("target",),
+        extremes={"target": np.outer(FAR, np.ones(4))},
+    ),
+    "cql_penalty": Row(
+        value.cql_penalty,
+        dict(q=normal(B, A), q_data=normal(B), temperature=uniform(0.5, 2), log_prob=normal(B, A)),
+        differentiated=("q", "q_data"),
+        stopped=("log_prob",),
+        extremes={"q": np.outer(FAR, np.ones(A))},
+    ),
+    "signed_hyperbolic": Row(
+        value.signed_hyperbolic, {"x": normal(B)}, differentiated=("x",), extremes={"x": 1e4 * FAR}
+    ),
+    "signed_parabolic": Row(value.signed_parabolic, {"x": normal(B)}, differentiated=("x",), extremes={"x": FAR}),
+    "symlog": Row(value.symlog, {"x": normal(B)}, differentiated=("x",), extremes={"x": 1e4 * FAR}),
+    "symexp": Row(value.symexp, {"x": normal(B)}, differentiated=("x",), extremes={"x": 1e-3 * FAR}),
+    "policy_gradient_loss": Row(
+        policy.policy_gradient_loss,
+        dict(log_prob=normal(B), advantage=normal(B)),
+        differentiated=("log_prob",),
+        stopped=("advantage",),
+        extremes={"advantage": FAR},
+    ),
+    "ppo_clip_loss": Row(
+        policy.ppo_clip_loss,
+        dict(log_prob=normal(B), behaviour_log_prob=normal(B), advantage=normal(B), clip=uniform(0.1, 0.3)),
+        differentiated=("log_prob",),
+        stopped=("behaviour_log_prob", "advantage"),
+        extremes={"log_prob": FAR, "advantage": np.ones(B)},
+    ),
+    "ppo_kl_loss": Row(
+        policy.ppo_kl_loss,
+        dict(
+            log_prob=normal(B),
+            behaviour_log_prob=normal(B),
+            advantage=normal(B),
+            kl=uniform(0, 1, B),
+            coefficient=uniform(0, 1),
+        ),
+        differentiated=("log_prob", "kl"),
+        stopped=("behaviour_log_prob", "advantage"),
+        extremes={"log_prob": FAR},
+    ),
+    "adapt_kl_coefficient": targets(
+        policy.adapt_kl_coefficient, coefficient=uniform(0.5, 2), kl=uniform(0, 0.05), target=uniform(0.01, 0.02)
+    ),
+    "kl_estimate": Row(
+        policy.kl_estimate,
+        dict(log_prob=normal(B), other_log_prob=normal(B)),
+        differentiated=("log_prob", "other_log_prob"),
+        extremes={"other_log_prob": FAR},
+    ),
+    "clip_fraction": targets(
+        policy.clip_fraction, log_prob=normal(B), behaviour_log_prob=normal(B), clip=uniform(0.1, 0.3)
+    ),
+    "categorical_entropy": Row(
+        policy.categorical_entropy, {"logits": normal(B, A)}, differentiated=("logits",), extremes={"logits": LOGITS}
+    ),
+    "categorical_kl": Row(
+        policy.categorical_kl,
+        dict(logits=normal(B, A), other_logits=normal(B, A)),
+        differentiated=("logits", "other_logits"),
+        extremes={"logits": LOGITS, "other_logits": LOGITS},
+    ),
+    "gaussian_entropy": Row(
+        policy.gaussian_entropy,
+        {"log_std": normal(B, A)},
+        differentiated=("log_std",),
+        extremes={"log_std": np.outer(FAR, np.ones(A))},
+    ),
+    "gaussian_kl": Row(
+        policy.gaussian_kl,
+        dict(mean=normal(B, A), log_std=normal(B, A), other_mean=normal(B, A), other_log_std=normal(B, A)),
+        differentiated=("mean", "log_std", "other_mean", "other_log_std"),
+        extremes={"mean": np.outer(FAR, np.ones(A)), "log_std": np.full((B, A), -20.0)},
+    ),
+    "tanh_log_det": Row(policy.tanh_log_det, {"u": normal(B)}, differentiated=("u",), extremes={"u": FAR}),
+    "sac_policy_loss": Row(
+        policy.sac_policy_loss,
+        dict(log_prob=normal(B), q=normal(B), alpha=uniform(0, 1)),
+        differentiated=("log_prob", "q"),
+        stopped=("alpha",),
+        extremes={"q": FAR},
+    ),
+    "sac_temperature_loss": Row(
+        policy.sac_temperature_loss,
+        dict(log_alpha=normal(), log_prob=normal(B), target_entropy=normal()),
+        differentiated=("log_alpha",),
+        stopped=("log_prob", "target_entropy"),
+        extremes={"log_prob": FAR},
+    ),
+    "smooth_action": Row(
+        policy.smooth_action,
+        dict(
+            action=uniform(-1, 1, B, A),
+            noise=normal(B, A),
+            noise_clip=uniform(0.2, 0.5),
+            low=uniform(-1, -0.5),
+            high=uniform(0.5, 1),
+        ),
+        differentiated=("action",),
+        extremes={"noise": np.outer(FAR, np.ones(A))},
+    ),
+    "awr_weights": targets(policy.awr_weights, advantage=normal(B), inverse_temperature=uniform(0, 3)),
+}
+
+
+@pytest.fixture(params=TABLE)
+def row(request: pytest.FixtureRequest) -> Row:
+    return TABLE[request.param]
+
+
+def draw(row: Row, seed: int, dtype: Any = jnp.float32) -> dict[str, jax.Array]:
+    rng = np.random.default_rng(seed)
+    return {name: cast(make(rng), dtype) for name, make in row.inputs.items()}
+
+
+def cast(x: np.ndarray, dtype: Any) -> jax.Array:
+    return jnp.asarray(x, dtype) if x.dtype == np.float64 else jnp.asarray(x)
+
+
+def run(row: Row, inputs: Mapping[str, Any]) -> Any:
+    return row.kernel(**inputs, **row.static)
+
+
+def weighted_sum(row: Row, inputs: Mapping[str, Any]) -> jax.Array:
+    """A scalar that depends on every floating output, for derivatives."""
+    total = jnp.zeros(())
+    for leaf in jax.tree.leaves(run(row, inputs)):
+        if jnp.issubdtype(leaf.dtype, jnp.floating):
+            total += jnp.sum(leaf * jnp.cos(jnp.arange(leaf.size)).reshape(leaf.shape))
+    return total
+
+
+def gradients(row: Row, inputs: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, jax.Array]:
+    chosen = {name: inputs[name] for name in names}
+    return jax.grad(lambda chosen: weighted_sum(row, {**inputs, **chosen}))(chosen)
+
+
+def assert_trees_close(got: Any, wanted: Any, rtol: float = 1e-5, atol: float = 1e-6) -> None:
+    for a, b in zip(jax.tree.leaves(got), jax.tree.leaves(wanted), strict=True):
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol)
+
+
+def rows_where(condition: Callable[[Row], Any]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("row", [name for name, row in TABLE.items() if condition(row)], indirect=True)
+
+
+def test_every_public_kernel_has_a_row():
+    public = {name for package in PACKAGES for name in package.__all__}
+    assert public - HOST_ONLY == {name.split(",")[0] for name in TABLE}
+
+
+def test_jitted_equals_eager(row: Row):
+    inputs = draw(row, 0)
+    assert_trees_close(jax.jit(lambda x: run(row, x))(inputs), run(row, inputs))
+
+
+def test_vmapped_equals_loop(row: Row):
+    each = [draw(row, seed) for seed in range(3)]
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *each)
+    loop = jax.tree.map(lambda *x: jnp.stack(x), *[run(row, inputs) for inputs in each])
+    assert_trees_close(jax.vmap(lambda x: run(row, x))(stacked), loop)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_dtype_is_kept(row: Row, dtype: Any):
+    outputs = jax.eval_shape(lambda x: run(row, x), draw(row, 0, dtype))
+    for leaf in jax.tree.leaves(outputs):
+        assert leaf.dtype == dtype or not jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def test_new_values_do_not_recompile(row: Row):
+    compiled = jax.jit(lambda x: run(row, x))
+    for seed in range(2):
+        compiled(draw(row, seed))
+    assert compiled._cache_size() == 1
+
+
+@rows_where(lambda row: row.differentiated)
+def test_gradient_equals_finite_differences(row: Row):
+    with jax.enable_x64(True):
+        inputs = draw(row, 1, jnp.float64)
+        grads = gradients(row, inputs, row.differentiated)
+        rng = np.random.default_rng(2)
+        for name in row.differentiated:
+            direction = rng.normal(size=inputs[name].shape)
+            there, back = (weighted_sum(row, {**inputs, name: inputs[name] + h * direction}) for h in (1e-6, -1e-6))
+            np.testing.assert_allclose(np.sum(grads[name] * direction), (there - back) / 2e-6, rtol=1e-5, atol=1e-7)
+
+
+@rows_where(lambda row: row.stopped)
+def test_no_gradient_through_what_is_stopped(row: Row):
+    for name, grad in gradients(row, draw(row, 0), row.stopped).items():
+        np.testing.assert_array_equal(grad, 0.0, err_msg=name)
+
+
+@rows_where(lambda row: row.extremes)
+def test_gradient_is_finite_at_extremes(row: Row):
+    inputs = draw(row, 0) | {name: cast(np.asarray(x, np.float64), jnp.float32) for name, x in row.extremes.items()}
+    for leaf in jax.tree.leaves((run(row, inputs), gradients(row, inputs, row.differentiated))):
+        assert bool(jnp.all(jnp.isfinite(leaf)))
