@@ -1,0 +1,1 @@
+"""Learning compared with other libraries' own implementations, on the same environments and budgets."""
