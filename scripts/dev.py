@@ -97,7 +97,7 @@ def main() -> None:
     elif command == "test":
         execute("-m", "pytest", "-n", "2", "--dist", "loadfile", *arguments)
     else:
-        for tool in (("ruff", "check"), ("ruff", "format", "--check"), ("pyright",)):
+        for tool in (("ruff", "check"), ("ruff", "format", "--check"), ("pyright", "--pythonpath", str(PYTHON))):
             print("$", *tool, flush=True)
             if not run(str(BIN / tool[0]), *tool[1:]):
                 sys.exit(f"{' '.join(tool)} failed")
