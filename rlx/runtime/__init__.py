@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlx.runtime.checkpoint import CheckpointError as CheckpointError
-    from rlx.runtime.driver import NonFiniteError as NonFiniteError
     from rlx.runtime.driver import fit as fit
+    from rlx.runtime.driver import sweep as sweep
     from rlx.runtime.driver import train as train
     from rlx.runtime.evaluation import Evaluation as Evaluation
     from rlx.runtime.evaluation import evaluate as evaluate
     from rlx.runtime.mesh import data_parallel as data_parallel
     from rlx.runtime.mesh import make_mesh as make_mesh
-    from rlx.runtime.population import sweep as sweep
+    from rlx.runtime.nonfinite import NonFiniteError as NonFiniteError
     from rlx.runtime.run import Run as Run
     from rlx.runtime.run import RunError as RunError
     from rlx.runtime.sinks import TensorBoard as TensorBoard
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _MODULE_OF = {
     "CheckpointError": "checkpoint",
     "Evaluation": "evaluation",
-    "NonFiniteError": "driver",
+    "NonFiniteError": "nonfinite",
     "Run": "run",
     "RunError": "run",
     "Table": "table",
@@ -38,11 +38,11 @@ _MODULE_OF = {
     "evaluate": "evaluation",
     "fit": "driver",
     "make_mesh": "mesh",
-    "sweep": "population",
+    "sweep": "driver",
     "train": "driver",
 }
 
-__all__ = sorted(_MODULE_OF)  # noqa: PLE0605
+__all__ = sorted(_MODULE_OF)
 
 
 def __getattr__(name: str) -> Any:

@@ -10,15 +10,15 @@ Layout of a run directory::
     checkpoints/<update>.json    sizes and checksums of its files, written when it is complete
     lock                     held (flock) by the process that writes the run
 
-`metrics.csv` is tidy: one row per member (seed x hyper-parameters) per log point. `update` counts updates done and `step`
-environment steps; a metric is its mean over the updates since the previous log point, empty where it averages over
-nothing (`episode_return` if no episode ended). A metric with one entry per reward channel has the columns
-`name/<channel>`, or plain `name` if there is one channel. `diverged` (0 or 1) is there if non-finite members are marked instead
-of stopping the run. `evaluations.csv` has one row per member per evaluation: mean and standard deviation of the raw
-return over its episodes (`return/<channel>` and `return_std/<channel>` if the environment's reward is a vector), mean length,
-and the fraction of episodes that ended within the bound. Both are the same bytes however often the run was killed and resumed;
-wall-clock figures are in `timing.csv` alone: seconds spent in training since the start of the run, without compilation,
-evaluation and checkpoints.
+`metrics.csv` is tidy: one row per member (seed x hyper-parameters) per log point. `update` counts updates done and
+`step` environment steps; a metric is its mean over the updates since the previous log point, empty where it averages
+over nothing (`episode_return` if no episode ended). A metric with one entry per reward channel has the columns
+`name/<channel>`, or plain `name` if there is one channel. `diverged` (0 or 1) is there if non-finite members are
+marked instead of stopping the run. `evaluations.csv` has one row per member per evaluation: mean and standard
+deviation of the raw return over its episodes (`return/<channel>` and `return_std/<channel>` if the environment's
+reward is a vector), mean length, and the fraction of episodes that ended within the bound. Both are the same bytes
+however often the run was killed and resumed; wall-clock figures are in `timing.csv` alone: seconds spent in training
+since the start of the run, without compilation, evaluation and checkpoints.
 
 `config.json`::
 

@@ -14,10 +14,11 @@ Value = int | float | str | None
 
 
 class Table:
-    """A small table: `table["seed"]` is a column as an array, `table.rows()` gives dictionaries, `table.where(seed=3)` a part.
+    """A small table: `table["seed"]` is a column as an array, `table.rows()` gives dictionaries,
+    `table.where(seed=3)` a part.
 
-    A column of numbers is an integer array if all of it is integers, else a float64 one with NaN for empty cells (a mean
-    over nothing, such as the return where no episode ended).
+    A column of numbers is an integer array if all of it is integers, else a float64 one with NaN for empty cells (a
+    mean over nothing, such as the return where no episode ended).
     """
 
     def __init__(self, columns: Sequence[str], rows: Sequence[Mapping[str, Value]] = ()):
@@ -65,7 +66,7 @@ class Table:
 class CSVStream:
     """A CSV file that only grows. Its first column, `update`, never falls, so that a resumed run can cut it back.
 
-    Numbers are written so that reading them gives the same float32: equal results make equal bytes.
+    Numbers are written so that reading them gives the same ones: equal results make equal bytes.
     """
 
     def __init__(self, path: str | os.PathLike[str], columns: Sequence[str], keep_until: int):
@@ -112,9 +113,7 @@ def _format(value: Any) -> str:
         return ""
     if isinstance(value, str):
         return _quote(value)
-    if isinstance(value, float | np.floating):
-        return format(float(value), ".9g")
-    return str(value)
+    return repr(value)
 
 
 def _quote(text: str) -> str:
