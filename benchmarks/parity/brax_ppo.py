@@ -2,10 +2,10 @@
 
     python -m benchmarks.parity.brax_ppo reacher OUT.json
 
-brax publishes its settings (in its training notebook) for budgets of 50M steps on accelerators: 2048 or 4096 environments, where one
-training step takes 1,638,400 (reacher) or 327,680 (ant) environment steps. For 1M steps we divide `num_envs` and
-`batch_size` by 64, so that the number of training steps and gradient steps stays near the published one (reacher 40 against 31,
-ant 196 against 153), and keep everything else.
+brax publishes its settings (in its training notebook) for budgets of 50M steps on accelerators: 2048 or 4096
+environments, where one training step takes 1,638,400 (reacher) or 327,680 (ant) environment steps. For 1M steps we
+divide `num_envs` and `batch_size` by 64, so that the number of training steps and gradient steps stays near the
+published one (reacher 40 against 31, ant 196 against 153), and keep everything else.
 """
 
 import argparse

@@ -2,8 +2,8 @@
 
     python -m benchmarks.parity.rejax_ppo breakout OUT.json
 
-Settings are rejax's published ones (its `benchmark/breakout_1m.yaml` and `configs/gymnax/cartpole.yaml`); only the budget and the
-evaluation interval are ours. rejax publishes none for SpaceInvaders: it gets those of Breakout.
+Settings are rejax's published ones (its `benchmark/breakout_1m.yaml` and `configs/gymnax/cartpole.yaml`); only the
+budget and the evaluation interval are ours. rejax publishes none for SpaceInvaders: it gets those of Breakout.
 """
 
 import argparse
