@@ -1,0 +1,26 @@
+"""Environments on gymnax 1.0's interface: own ones, and those of gymnax and brax. `make` finds them by name.
+
+`rlx.types.Environment` says what an environment is; `check_env` tests whether something is one.
+"""
+
+from __future__ import annotations
+
+from rlx.envs import grid, tabular, wrappers
+from rlx.envs.adapters import BraxEnv, GymnaxEnv
+from rlx.envs.check import check_env
+from rlx.envs.grid import GridWorld
+from rlx.envs.registry import make, names
+from rlx.envs.tabular import TabularMDP
+
+__all__ = [
+    "BraxEnv",
+    "GridWorld",
+    "GymnaxEnv",
+    "TabularMDP",
+    "check_env",
+    "grid",
+    "make",
+    "names",
+    "tabular",
+    "wrappers",
+]

@@ -1,0 +1,125 @@
+"""Names of environments. gymnax and brax are imported when one of theirs is made, not before."""
+
+from __future__ import annotations
+
+import difflib
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from rlx.envs import adapters, grid, tabular
+from rlx.types import Environment
+
+# all of gymnax 1.0 but MNISTBandit-bsuite, which downloads its data
+_GYMNAX = (
+    "CartPole-v1",
+    "Pendulum-v1",
+    "Acrobot-v1",
+    "MountainCar-v0",
+    "MountainCarContinuous-v0",
+    "Asterix-MinAtar",
+    "Breakout-MinAtar",
+    "Freeway-MinAtar",
+    "Seaquest-MinAtar",
+    "SpaceInvaders-MinAtar",
+    "Catch-bsuite",
+    "DeepSea-bsuite",
+    "MemoryChain-bsuite",
+    "UmbrellaChain-bsuite",
+    "DiscountingChain-bsuite",
+    "SimpleBandit-bsuite",
+    "FourRooms-misc",
+    "MetaMaze-misc",
+    "PointRobot-misc",
+    "BernoulliBandit-misc",
+    "GaussianBandit-misc",
+    "Reacher-misc",
+    "Swimmer-misc",
+    "Pong-misc",
+    "FrozenLake-misc",
+)
+
+_BRAX = (
+    "ant",
+    "fast",
+    "halfcheetah",
+    "hopper",
+    "humanoid",
+    "humanoidstandup",
+    "inverted_double_pendulum",
+    "inverted_pendulum",
+    "pusher",
+    "reacher",
+    "swimmer",
+    "walker2d",
+)
+
+# name -> (number after the dash by default, constructor from that number)
+_OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
+    "keydoor": (15, lambda n, **kwargs: grid.GridWorld(grid.keydoor(n), **kwargs)),
+    "fourrooms": (
+        11,
+        lambda n, random_start=False, **kwargs: grid.GridWorld(grid.four_rooms(n, random_start=random_start), **kwargs),
+    ),
+    "tworooms": (None, lambda **kwargs: grid.GridWorld(grid.two_rooms(), **kwargs)),
+    "corridor": (20, lambda n, **kwargs: grid.GridWorld(grid.corridor(n), **kwargs)),
+    "open": (8, lambda n, **kwargs: grid.GridWorld(grid.open_room(n), **kwargs)),
+    "hazards": (7, lambda n, costs=True, **kwargs: grid.GridWorld(grid.hazards(n), costs=costs, **kwargs)),
+    "chain": (10, tabular.chain),
+    "randomwalk": (19, tabular.random_walk),
+    "garnet": (0, lambda seed, **kwargs: tabular.garnet(jax.random.key(seed), **kwargs)),
+    "cmdp": (0, lambda seed, **kwargs: tabular.constrained(jax.random.key(seed), **kwargs)),
+}
+
+
+def names() -> list[str]:
+    """All names that `make` knows, with the default number of those that take one. `brax/` needs rlx's extra `brax`."""
+    own = [f"rlx/{name}" if number is None else f"rlx/{name}-{number}" for name, (number, _) in _OWN.items()]
+    return [*_GYMNAX, *(f"brax/{name}" for name in _BRAX), *own]
+
+
+def make(name: str, **kwargs: Any) -> tuple[Environment, Any]:
+    """An environment and its default parameters, by name; `kwargs` go to its constructor.
+
+    - `CartPole-v1`, `Breakout-MinAtar`, ...: gymnax's ids, and whatever was registered with `gymnax.register`;
+    - `brax/ant`, `brax/ant:generalized`: brax, with a backend after the colon; keyword `episode_length`;
+    - `rlx/keydoor-15`, `rlx/fourrooms-11`, `rlx/cmdp-3`, ...: own ones; the number is the size, or the seed of a random
+      process.
+
+        >>> env, params = make("rlx/keydoor-5", observation="xy")
+
+    Raises:
+      ValueError: for an unknown name, with the nearest known ones.
+    """
+    family, _, rest = name.rpartition("/")
+    if family == "brax":
+        base, _, backend = rest.partition(":")
+        if base in _BRAX:
+            env = adapters.make_brax(base, **({"backend": backend} if backend else {}), **kwargs)
+            return env, env.default_params
+    elif family == "rlx":
+        match = re.fullmatch(r"([a-z]+)(?:-(\d+))?", rest)
+        if match and match[1] in _OWN:
+            default, constructor = _OWN[match[1]]
+            if default is not None:
+                env = constructor(int(match[2] or default), **kwargs)
+                return env, env.default_params
+            if match[2] is None:
+                env = constructor(**kwargs)
+                return env, env.default_params
+    elif name in _GYMNAX or _registered_with_gymnax(name):
+        env = adapters.make_gymnax(name, **kwargs)
+        return env, env.default_params
+    near = difflib.get_close_matches(name, names(), n=3, cutoff=0.4)
+    raise ValueError(
+        f"no environment named {name!r}" + (f"; nearest: {', '.join(near)}" if near else "; see rlx.envs.names()")
+    )
+
+
+def _registered_with_gymnax(name: str) -> bool:
+    """Only a program that has imported gymnax can have registered an environment with it."""
+    gymnax = sys.modules.get("gymnax")
+    return gymnax is not None and name in gymnax.registered_envs and name != "MNISTBandit-bsuite"

@@ -1,0 +1,294 @@
+"""Finite Markov decision processes given by their arrays: environments whose optimum can be computed exactly.
+
+`P[s, a, s']` are transition probabilities, `R[s, a]` (or `[s, a, K]`, one entry for each reward channel) expected
+rewards, `rho0[s]` the distribution of the first state. A terminal state is absorbing and pays nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from rlx import check, space
+from rlx.envs.interface import at_time_limit, reset, step
+from rlx.types import Array
+from rlx.value.tabular import value_iteration
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class TabularParams:
+    """The arrays, so that a batch of processes of one size can be vmapped over."""
+
+    P: Any  # [S, A, S]
+    R: Any  # [S, A] or [S, A, K]
+    rho0: Any  # [S]
+    terminal: Any  # bool [S]
+    max_steps_in_episode: Any  # steps
+
+    def replace(self, **changes: Any) -> TabularParams:
+        return dataclasses.replace(self, **changes)
+
+
+class TabularState(NamedTuple):
+    index: Array  # int32 []
+    time: Array  # int32 [], steps since the reset
+
+
+class TabularMDP:
+    """An environment over the states of a Markov decision process; observations are one-hot `[S]`.
+
+    `gamma` is the discount that the process was made for; exact solutions use it, episodes are not affected by it. The
+    time limit truncates, so with bootstrapping the infinite-horizon optimum is the right one.
+
+    Args:
+      P: probabilities `[S, A, S]`, each row a distribution.
+      R: `[S, A]`, or `[S, A, K]` for a vector reward.
+      rho0: `[S]`.
+      terminal: bool `[S]`, none by default; these rows of `P` and `R` are overwritten.
+      reward_channels: names of the `K` rewards; required for, and only for, a vector reward.
+
+    Raises:
+      ValueError: for shapes that do not fit, or rows that are not distributions.
+    """
+
+    is_truncated = at_time_limit
+    reset = reset
+    step = step
+
+    def __init__(
+        self,
+        P: Any,
+        R: Any,
+        gamma: float,
+        rho0: Any,
+        terminal: Any = None,
+        *,
+        max_steps: int = 100,
+        reward_channels: tuple[str, ...] | None = None,
+    ):
+        check.rank("P", P, 3)
+        check.rank("R", R, 2, 3)
+        check.in_range("gamma", gamma, 0.0, 1.0)
+        check.count("max_steps", max_steps)
+        states, actions = np.shape(P)[:2]
+        terminal = np.zeros(states, bool) if terminal is None else np.asarray(terminal, bool)
+        for name, array, shape in (
+            ("P", P, (states, actions, states)),
+            ("R", R, (states, actions, *np.shape(R)[2:])),
+            ("rho0", rho0, (states,)),
+            ("terminal", terminal, (states,)),
+        ):
+            check.require(np.shape(array) == shape, f"shape of {name}", np.shape(array), str(shape))
+        P = np.where(terminal[:, None, None], np.eye(states)[:, None, :], np.asarray(P, np.float64))
+        R = np.asarray(R, np.float64) * ~terminal.reshape(-1, *(1,) * (np.ndim(R) - 1))
+        for name, rows in (("P", P), ("rho0", np.asarray(rho0, np.float64))):
+            good = bool(np.all(rows >= 0) and np.allclose(rows.sum(-1), 1.0, atol=1e-5))
+            check.require(
+                good, f"{name} (sums over its last axis)", rows.sum(-1), "distributions: non-negative with sum 1"
+            )
+        channels = None if R.ndim == 2 else R.shape[2]
+        named = None if reward_channels is None else len(reward_channels)
+        check.require(
+            named == channels, "reward_channels", reward_channels, f"None for R [S, A], else {channels} names"
+        )
+        if reward_channels is not None:
+            self.reward_channels = reward_channels
+        self.gamma = gamma
+        self.default_params = TabularParams(
+            jnp.asarray(P, jnp.float32),
+            jnp.asarray(R, jnp.float32),
+            jnp.asarray(rho0, jnp.float32),
+            jnp.asarray(terminal),
+            jnp.asarray(max_steps, jnp.int32),
+        )
+
+    def reset_env(self, key: Array, params: TabularParams) -> tuple[Array, TabularState]:
+        state = TabularState(_sample(key, params.rho0), jnp.zeros((), jnp.int32))
+        return self._observe(state), state
+
+    def step_env(
+        self, key: Array, state: TabularState, action: Array, params: TabularParams
+    ) -> tuple[Array, TabularState, Array, Array, dict[str, Any]]:
+        reward = params.R[state.index, action]
+        state = TabularState(_sample(key, params.P[state.index, action]), state.time + 1)
+        return self._observe(state), state, reward, params.terminal[state.index], {}
+
+    def observation_space(self, params: Any = None) -> space.Box:
+        del params
+        return space.Box(0.0, 1.0, (self.default_params.P.shape[0],))
+
+    def action_space(self, params: Any = None) -> space.Discrete:
+        del params
+        return space.Discrete(self.default_params.P.shape[1])
+
+    def arrays(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """`(P, R, discount [S, A], rho0)` in float64, as the solvers of `rlx.value.tabular` take them.
+
+        `discount` is `gamma`, and zero in terminal states, which makes undiscounted episodic processes solvable too.
+        """
+        params = self.default_params
+        P, R, rho0 = (np.asarray(x, np.float64) for x in (params.P, params.R, params.rho0))
+        discount = self.gamma * np.repeat(~np.asarray(params.terminal)[:, None], P.shape[1], axis=1)
+        return P / P.sum(-1, keepdims=True), R, discount, rho0 / rho0.sum()
+
+    def optimal_return(self) -> float:
+        """The highest expected discounted return from `rho0`, by value iteration; of the first of several channels."""
+        P, R, discount, rho0 = self.arrays()
+        v, _ = value_iteration(P, R if R.ndim == 2 else R[..., 0], discount)
+        return float(rho0 @ v)
+
+    def _observe(self, state: TabularState) -> Array:
+        return jax.nn.one_hot(state.index, self.default_params.P.shape[0])
+
+
+def _sample(key: Array, probabilities: Array) -> Array:
+    """An index drawn from `probabilities [S]`: never one of probability zero, even if rounding keeps the sum from 1."""
+    cumulative = jnp.cumsum(probabilities)
+    return jnp.argmax(cumulative > jax.random.uniform(key) * cumulative[-1]).astype(jnp.int32)
+
+
+def chain(n: int = 10, *, gamma: float = 0.99, small: float = 0.2, max_steps: int = 100) -> TabularMDP:
+    """A corridor with a lure: action 0 ends the episode with reward `small`, action 1 moves right; the right end pays
+    1.
+
+    States 0 to n - 1 and one terminal state; start in 0. Going right all the way is worth `gamma ** (n - 1)`: the
+    optimum is the larger of that and `small`.
+    """
+    check.count("n", n, 2)
+    P, R = np.zeros((n + 1, 2, n + 1)), np.zeros((n + 1, 2))
+    P[:, 0, n], R[:, 0] = 1.0, small
+    P[np.arange(n), 1, np.arange(1, n + 1)], R[n - 1, 1] = 1.0, 1.0
+    P[n, 1, n] = 1.0
+    return TabularMDP(P, R, gamma, np.eye(n + 1)[0], np.arange(n + 1) == n, max_steps=max_steps)
+
+
+def random_walk(n: int = 19, *, gamma: float = 1.0, max_steps: int = 10_000) -> TabularMDP:
+    """`n` states in a row, left and right; falling off the left end pays -1, off the right end 1. Start in the middle.
+
+    Under the uniform policy the value of the i-th state from the left (from 1) is `2 i / (n + 1) - 1`.
+    Source: Reinforcement Learning: An Introduction (Sutton and Barto, 2018), example 7.1.
+    """
+    check.count("n", n)
+    P, R, inner = np.zeros((n + 2, 2, n + 2)), np.zeros((n + 2, 2)), np.arange(1, n + 1)
+    P[inner, 0, inner - 1], P[inner, 1, inner + 1] = 1.0, 1.0
+    R[1, 0], R[n, 1] = -1.0, 1.0
+    terminal = np.isin(np.arange(n + 2), (0, n + 1))
+    return TabularMDP(P, R, gamma, np.eye(n + 2)[(n + 1) // 2], terminal, max_steps=max_steps)
+
+
+def garnet(
+    key: Array, states: int = 20, actions: int = 4, branching: int = 3, *, gamma: float = 0.95, max_steps: int = 100
+) -> TabularMDP:
+    """A random process: each state and action leads to `branching` states, drawn without replacement, with uniform
+    random weights.
+
+    Rewards are standard normal, the first state is uniform, no state is terminal.
+    Source: On the Generation of Markov Decision Processes (Archibald, McKinnon, Thomas, 1995).
+    """
+    P, R, rho0 = _garnet_arrays(key, states, actions, branching)
+    return TabularMDP(P, R[..., 0], gamma, rho0, max_steps=max_steps)
+
+
+def constrained(
+    key: Array, states: int = 10, actions: int = 3, branching: int = 3, *, gamma: float = 0.9, max_steps: int = 50
+) -> TabularMDP:
+    """A random constrained process: a `garnet` whose reward and cost are uniform on [0, 1], independent.
+
+    Channels `("reward", "cost")`. The task is to maximise the discounted reward with a discounted cost of at most a
+    limit; `cost_range` tells which limits bind and `constrained_optimum` solves it.
+    """
+    P, normal, rho0 = _garnet_arrays(key, states, actions, branching)
+    R = jax.scipy.stats.norm.cdf(normal)  # standard normal to uniform
+    return TabularMDP(P, R, gamma, rho0, max_steps=max_steps, reward_channels=("reward", "cost"))
+
+
+def _garnet_arrays(key: Array, states: int, actions: int, branching: int) -> tuple[Array, Array, Array]:
+    """`P`, standard normal `[S, A, 2]`, and a uniform `rho0`."""
+    check.count("states", states)
+    check.count("actions", actions)
+    check.count("branching", branching)
+    check.require(branching <= states, "branching", branching, f"at most states = {states}")
+    successor_key, weight_key, reward_key = jax.random.split(key, 3)
+    order = jnp.argsort(jax.random.uniform(successor_key, (states, actions, states)), axis=-1)
+    weights = jax.random.uniform(weight_key, (states, actions, branching), minval=1e-3)
+    weights = weights / weights.sum(-1, keepdims=True)
+    P = jnp.einsum("sab,sabt->sat", weights, jax.nn.one_hot(order[..., :branching], states))
+    return P, jax.random.normal(reward_key, (states, actions, 2)), jnp.full(states, 1.0 / states)
+
+
+class ConstrainedOptimum(NamedTuple):
+    """Solution of a constrained process; discounted sums start with the first reward undiscounted."""
+
+    value: float  # discounted reward
+    cost: float  # discounted cost
+    policy: np.ndarray  # [S, A]; uniform in states that the optimum never visits
+    occupancy: np.ndarray  # [S, A], sums to 1 / (1 - gamma)
+    multiplier: float  # value lost for each unit by which the limit is lowered
+
+
+def constrained_optimum(mdp: TabularMDP, cost_limit: float) -> ConstrainedOptimum:
+    """The best policy whose discounted cost is at most `cost_limit`, exactly, by linear programming over occupancies.
+
+        max_mu sum mu[s,a] R[s,a,0]   with   sum mu[s,a] R[s,a,1] <= cost_limit,   mu >= 0,
+        sum_a mu[s,a] = rho0[s] + gamma sum_{s',a'} P[s',a',s] mu[s',a']   for every s.
+
+    The optimum is in general a stochastic policy. Needs SciPy. Source: Constrained Markov Decision Processes (Altman,
+    1999).
+
+    Raises:
+      ValueError: if the reward of `mdp` does not have exactly two channels, or no policy meets the limit.
+    """
+    reward, cost = _reward_and_cost(mdp)
+    occupancy, multiplier = _occupancy_program(mdp, reward, cost, cost_limit)
+    if occupancy is None:
+        lowest, _ = cost_range(mdp)
+        raise ValueError(f"cost_limit must be at least {lowest:g}, the lowest attainable cost; got {cost_limit!r}")
+    visits = occupancy.sum(1, keepdims=True)
+    uniform = np.full_like(occupancy, 1.0 / occupancy.shape[1])
+    policy = np.where(visits > 1e-9, occupancy / np.maximum(visits, 1e-9), uniform)
+    value, spent = float((occupancy * reward).sum()), float((occupancy * cost).sum())
+    return ConstrainedOptimum(value, spent, policy, occupancy, multiplier)
+
+
+def cost_range(mdp: TabularMDP) -> tuple[float, float]:
+    """Lowest discounted cost of any policy, and the cost of one with the highest reward: limits in between bind."""
+    reward, cost = _reward_and_cost(mdp)
+    cheapest, _ = _occupancy_program(mdp, -cost, cost, np.inf)
+    best, _ = _occupancy_program(mdp, reward, cost, np.inf)
+    return float((cheapest * cost).sum()), float((best * cost).sum())
+
+
+def _reward_and_cost(mdp: TabularMDP) -> tuple[np.ndarray, np.ndarray]:
+    _, R, _, _ = mdp.arrays()
+    check.require(R.ndim == 3 and R.shape[2] == 2, "shape of R", R.shape, "[S, A, 2]: reward and cost")
+    check.require(mdp.gamma < 1, "gamma", mdp.gamma, "below 1, for discounted occupancies to exist")
+    return R[..., 0], R[..., 1]
+
+
+def _occupancy_program(mdp: TabularMDP, reward: np.ndarray, cost: np.ndarray, limit: float) -> tuple[Any, float]:
+    """Occupancy `[S, A]` of the best policy within the limit (None: there is none), and the limit's multiplier."""
+    from scipy.optimize import linprog
+
+    P, _, _, rho0 = mdp.arrays()
+    states, actions = reward.shape
+    flow = np.repeat(np.eye(states), actions, axis=1) - mdp.gamma * P.reshape(states * actions, states).T
+    limited = np.isfinite(limit)
+    result = linprog(
+        -reward.ravel(),
+        A_ub=cost.reshape(1, -1) if limited else None,
+        b_ub=[limit] if limited else None,
+        A_eq=flow,
+        b_eq=rho0,
+        method="highs",
+    )
+    if result.status == 2:
+        return None, 0.0
+    if result.status != 0:
+        raise RuntimeError(f"linear program not solved: {result.message}")
+    multiplier = -float(result.ineqlin.marginals[0]) if limited else 0.0
+    return result.x.reshape(states, actions), multiplier
