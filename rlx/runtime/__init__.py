@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from rlx.runtime.mesh import data_parallel as data_parallel
     from rlx.runtime.mesh import make_mesh as make_mesh
     from rlx.runtime.nonfinite import NonFiniteError as NonFiniteError
+    from rlx.runtime.restoration import Restored as Restored
+    from rlx.runtime.restoration import restore as restore
     from rlx.runtime.run import Run as Run
     from rlx.runtime.run import RunError as RunError
     from rlx.runtime.sinks import TensorBoard as TensorBoard
@@ -29,6 +31,7 @@ _MODULE_OF = {
     "CheckpointError": "checkpoint",
     "Evaluation": "evaluation",
     "NonFiniteError": "nonfinite",
+    "Restored": "restoration",
     "Run": "run",
     "RunError": "run",
     "Table": "table",
@@ -38,6 +41,7 @@ _MODULE_OF = {
     "evaluate": "evaluation",
     "fit": "driver",
     "make_mesh": "mesh",
+    "restore": "restoration",
     "sweep": "driver",
     "train": "driver",
 }

@@ -85,11 +85,7 @@ class Learner:
 
     def types(self) -> dict[str, str]:
         """Path of each leaf of the state -> its type and shape."""
-        leaves = jax.tree.leaves(self.state)
-        return {
-            name: f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
-            for name, leaf in zip(self.leaf_names, leaves, strict=True)
-        }
+        return metrics.leaf_types(self.state)
 
     def evaluator(self, env: Environment, env_params: Any, episodes: int) -> Evaluator:
         return Evaluator(self.population, self._identity, env, env_params, episodes)

@@ -112,3 +112,9 @@ def leaf_names(state: PyTree) -> list[str]:
     """Paths of the leaves, such as `params.policy.kernel`."""
     leaves = jax.tree_util.tree_flatten_with_path(state)[0]
     return [jax.tree_util.keystr(path, simple=True, separator=".") for path, _ in leaves]
+
+
+def leaf_types(state: PyTree) -> dict[str, str]:
+    """Path of each leaf of a state, concrete or abstract -> its type and shape."""
+    types = (f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]" for leaf in jax.tree.leaves(state))
+    return dict(zip(leaf_names(state), types, strict=True))

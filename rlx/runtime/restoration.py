@@ -1,0 +1,60 @@
+"""Reading a trained state back from a run directory, in another program or on other devices."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from rlx.runtime import checkpoint, metrics
+from rlx.runtime.run import stored_description
+from rlx.types import Algorithm, PyTree
+
+
+class Restored(NamedTuple):
+    """The last good checkpoint of a run."""
+
+    state: PyTree  # of the algorithm; of a sweep every leaf has a leading member axis
+    update: int  # after which it was saved
+    members: list[dict[str, Any]]  # seed and swept hyper-parameters, in the order of the member axis
+    config: Any  # as JSON: what config.json records
+
+
+def restore(path: str | os.PathLike[str], algorithm: Algorithm) -> Restored:
+    """The state that `fit` or `sweep` last saved in `path`, on this process's first device.
+
+    `algorithm` gives the structure of the state: make it with the run's own settings (floats may differ). To train on,
+    call `fit` or `sweep` with the same arguments instead.
+
+    Raises:
+      ValueError: if `path` holds no run or no checkpoint yet, or the state of `algorithm` has another structure.
+      CheckpointError: if there are checkpoints and all are damaged.
+    """
+    path = Path(path).absolute()
+    description = stored_description(path)
+    if description is None:
+        raise ValueError(f"{path} is not a run directory: it has no config.json")
+    members = description["members"]
+    init, keys = algorithm.init, jax.random.key(0)
+    if description["kind"] == "sweep":
+        init, keys = jax.vmap(init), jax.random.split(keys, len(members))
+    like = jax.eval_shape(init, keys)
+    found = metrics.leaf_types(like)
+    expected = description["state"]
+    for name in [*expected, *found]:
+        if expected.get(name) != found.get(name):
+            raise ValueError(
+                f"algorithm must have the settings of the run in {path}: its state has {name} = "
+                f"{found.get(name, '(absent)')}, the saved one {expected.get(name, '(absent)')}"
+            )
+    here = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+    diverged_at = jax.ShapeDtypeStruct((len(members),), np.int32)
+    placed = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=here), (like, diverged_at))
+    saved = checkpoint.restore(path / "checkpoints", placed)
+    if saved is None:
+        raise ValueError(f"{path} has no checkpoint yet")
+    update, (state, _) = saved
+    return Restored(state, update, members, description["config"])
