@@ -8,7 +8,11 @@ flipped bit.)
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
+import os
+import re
 import shutil
 import warnings
 import zlib
@@ -44,15 +48,19 @@ def save(directory: Path, update: int, state: PyTree, keep: int) -> None:
             directory.mkdir(parents=True, exist_ok=True)
             _remove(directory, update)
         barrier("rlx checkpoint begins")
-        ocp.save(target, state)
+        ocp.save(str(target), state)
         if jax.process_index() == 0:
             replace_file(manifest, json.dumps({"files": _checksums(target)}))
             for old in updates(directory)[:-keep]:
                 _remove(directory, old)
         barrier("rlx checkpoint is complete")
-    except Exception as error:  # orbax reports a full disk in several ways, few of them an OSError
-        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error).split(" [")[0]
-        number = error.errno if isinstance(error, OSError) else None
+    except Exception as error:  # orbax reports a full disk as a ValueError, with the system's code in its text
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        number = int(code[1]) if code else getattr(error, "errno", None) or errno.EIO
+        reason = os.strerror(number) if code or isinstance(error, OSError) else str(error)
+        if jax.process_index() == 0:
+            with contextlib.suppress(OSError):
+                _remove(directory, update)
         message = f"cannot write the checkpoint of update {update}: {reason}; older checkpoints are intact"
         raise OSError(number, message, str(target)) from error
 
@@ -76,7 +84,7 @@ def restore(directory: Path, like: PyTree) -> tuple[int, PyTree] | None:
         from orbax.checkpoint import v1 as ocp
 
         abstract = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), like)
-        state = ocp.load(directory / str(update), abstract)
+        state = ocp.load(str(directory / str(update)), abstract)
         barrier("rlx checkpoint is restored")
         return update, state
     if found:

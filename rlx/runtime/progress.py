@@ -17,6 +17,7 @@ class Progress:
         self._bar, self._task = None, None
         self._start_steps, self._start_time = done, time.monotonic()
         self._last_line = self._start_time
+        self._return = ""
         if enabled and sys.stderr.isatty():
             from rich.console import Console
             from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
@@ -38,10 +39,12 @@ class Progress:
             print(message, file=sys.stderr, flush=True)
 
     def advance(self, steps: int, mean_return: float | None) -> None:
-        """`steps` are done in all; `mean_return` is that of the latest episodes, over members."""
+        """`steps` are done in all; `mean_return` is over members, None if no episode ended since the last call."""
         now = time.monotonic()
         rate = (steps - self._start_steps) / max(now - self._start_time, 1e-9)
-        status = f"{rate:,.0f} steps/s" + ("" if mean_return is None else f", return {mean_return:.4g}")
+        if mean_return is not None:
+            self._return = f", return {mean_return:.4g}"
+        status = f"{rate:,.0f} steps/s{self._return}"
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=steps, description=status)
         elif self._enabled and (now - self._last_line > SECONDS_BETWEEN_LINES):

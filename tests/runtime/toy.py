@@ -1,4 +1,4 @@
-"""The smallest algorithm and environment with everything a driver must carry: keys, two channels, means over nothing."""
+"""The smallest algorithm and environment with all that a driver must carry: keys, two channels, means over nothing."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def make(config: Config, *, axis_name: str | None = None) -> Algorithm:
             grads, losses = jax.lax.pmean((grads, losses), axis_name)
         momentum = 0.9 * state.momentum + grads["weights"]
         params = {"weights": state.params["weights"] - config.learning_rate * momentum}
-        episodes = jax.random.poisson(episode_key, 0.3)
+        episodes = jax.random.bernoulli(episode_key, 0.3).astype(jnp.int32)
         metrics = {
             "loss/value": losses,
             "scale": jnp.abs(params["weights"]).mean(),

@@ -1,0 +1,75 @@
+"""Evaluation against walks whose outcome is known."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import toy
+
+from rlx.runtime import evaluate
+from rlx.types import Policy
+
+ENV = toy.Walk()
+
+
+def always(action: int) -> Policy:
+    return Policy(lambda n: (), lambda key, obs, carry, reset, greedy=False: (jnp.full(obs.shape[0], action), carry))
+
+
+def test_known_returns():
+    """Going right from p ends at 3 after 3 - p steps and collects -(p + 1), ..., -3 in the second channel."""
+    result = evaluate(always(1), ENV, jax.random.key(0), 50)
+    starts = 3 - np.asarray(result.lengths)
+    assert set(starts.tolist()) == {0, 1}
+    np.testing.assert_array_equal(result.returns[:, 0], 3 - starts)
+    np.testing.assert_array_equal(result.returns[:, 1], [-sum(range(p + 1, 4)) for p in starts])
+    assert result.finished.all()
+
+
+def test_a_time_limit_finishes_an_episode():
+    result = evaluate(always(0), ENV, jax.random.key(0), 5)
+    np.testing.assert_array_equal(result.lengths, 10)
+    assert result.finished.all()
+
+
+def test_the_bound_ends_what_would_not_end():
+    result = evaluate(always(0), ENV, jax.random.key(0), 5, max_steps=4)
+    np.testing.assert_array_equal(result.lengths, 4)
+    np.testing.assert_array_equal(result.returns[:, 0], 4)
+    assert not result.finished.any()
+    endless = toy.WalkParams(max_steps_in_episode=7)._replace(goal=100)
+    assert evaluate(always(1), ENV, jax.random.key(0), 2, env_params=endless).lengths.tolist() == [7, 7]
+
+
+def test_memory_and_reset_follow_the_episode():
+    """A policy that counts its steps in its carry and turns round after two; `reset` is set at the first step only."""
+
+    def act(key, obs, count, reset, greedy=False):
+        count = jnp.where(reset, 0, count)
+        return jnp.where(count < 2, 0, 1), count + 1
+
+    result = evaluate(Policy(lambda n: jnp.full(n, 99), act), ENV, jax.random.key(1), 20)
+    # two steps left from p, then right to 3: 2 + (3 - (p - 2)) = 7 - p steps
+    assert set(np.asarray(result.lengths).tolist()) == {6, 7}
+
+
+@pytest.mark.parametrize("greedy", [True, False])
+def test_greedy_reaches_the_policy(greedy):
+    def act(key, obs, carry, reset, greedy=False):
+        return jnp.full(obs.shape[0], int(greedy)), carry
+
+    result = evaluate(Policy(lambda n: (), act), ENV, jax.random.key(0), 4, greedy=greedy)
+    assert bool((result.lengths <= 3).all()) == greedy
+
+
+def test_jit_vmap_and_keys():
+    state = toy.make(toy.Config()).init(jax.random.key(3))
+    policy = toy.make(toy.Config()).policy
+    run = lambda key: evaluate(policy(state), ENV, key, 8, greedy=False)  # noqa: E731
+    keys = jax.random.split(jax.random.key(0), 3)
+    together = jax.jit(jax.vmap(run))(keys)
+    for i in range(3):
+        np.testing.assert_array_equal(together.returns[i], run(keys[i]).returns)
+    assert len(np.unique(np.asarray(together.lengths))) > 1
