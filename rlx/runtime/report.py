@@ -149,22 +149,19 @@ def _read(path: Path, run: str, *, several: bool) -> Iterator[_Setting]:
     metrics, evaluations = Table.read(path / "metrics.csv"), Table.read(path / "evaluations.csv")
     if not len(metrics):
         raise ValueError(f"{path} has no log points yet")
-    swept = description["hyperparameters"]
-    groups: dict[tuple[Any, ...], list[int]] = {}
-    for member in description["members"]:
-        groups.setdefault(tuple(member[name] for name in swept), []).append(member["seed"])
-    for values, seeds in groups.items():
-        chosen = dict(zip(swept, values, strict=True))
-        parts = [table.where(**chosen) if len(table) else table for table in (metrics, evaluations)]
+    for setting, indices in _by_setting(description["members"]).items():
+        chosen, seeds = dict(setting), tuple(description["members"][index]["seed"] for index in indices)
+        written = {name: float(f"{value:.9g}") for name, value in chosen.items()}  # as tables round their numbers
+        parts = [table.where(**written) if len(table) else table for table in (metrics, evaluations)]
         diverged: set[int] = set()
         if "diverged" in metrics.columns:
             diverged = {int(seed) for seed in parts[0].where(diverged=1)["seed"]}
         if several:
             label = ", ".join([run, *(f"{name} {_number(value)}" for name, value in chosen.items())])
         else:
-            label = ", ".join(map(_number, values))
-        heading = "" if several else ", ".join(swept)
-        yield _Setting(label, heading, run, chosen, tuple(seeds), tuple(sorted(diverged)), *parts)
+            label = ", ".join(map(_number, chosen.values())) or run
+        heading = "" if several else ", ".join(chosen)
+        yield _Setting(label, heading, run, chosen, seeds, tuple(sorted(diverged)), *parts)
 
 
 def _columns(settings: Sequence[_Setting], table: str, name: str | None = None) -> list[str]:
@@ -241,30 +238,61 @@ def _score(setting: _Setting, source: str, columns: Sequence[str]) -> dict[str, 
             steps, values = found
             last = steps >= (steps[-1] if source == "evaluations" else (1 - FINAL) * steps[-1])
             estimate = bootstrap(interquartile_mean, values[:, last].mean(axis=1))
-        row |= {column: float(estimate.value), f"{column} low": estimate.low, f"{column} high": estimate.high}
+        row |= _estimate(column, estimate)
     return row
 
 
-def _markdown(rows: Sequence[dict[str, Any]], title: str, source: str) -> str:
-    """The scores as a Markdown table, each with its interval in the same cell."""
-    names = _names(rows)
-    shown = [name for name in names if not name.endswith((" low", " high"))]
-    lines = [" | ".join(shown), " | ".join("---" if name == "run" else "---:" for name in shown)]
+def summarise(members: Sequence[Mapping[str, Any]], columns: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """A row for each setting: hyper-parameters, number of seeds, and the interquartile mean over seeds with its
+    interval.
+
+    Args:
+        members: seed and hyper-parameters of each of M learners.
+        columns: name -> M numbers.
+    """
+    rows = []
+    for setting, indices in _by_setting(members).items():
+        row: dict[str, Any] = {**dict(setting), "seeds": len(indices)}
+        for name, values in columns.items():
+            row |= _estimate(name, bootstrap(interquartile_mean, np.asarray(values)[indices]))
+        rows.append(row)
+    return rows
+
+
+def table_cells(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list[str]]]:
+    """Header and cells of a table for reading, each estimate with its interval in one cell."""
+    shown = [name for name in _names(rows) if not name.endswith((" low", " high"))]
+    cells = []
     for row in rows:
-        cells = []
-        for name in shown:
-            cell = _number(row.get(name, ""))
-            if f"{name} low" in row and np.isfinite(row[f"{name} low"]):
-                cell += f" [{_number(row[f'{name} low'])}, {_number(row[f'{name} high'])}]"
-            cells.append(cell)
-        lines.append(" | ".join(cells))
+        cells.append([_number(row.get(name, "")) for name in shown])
+        for index, name in enumerate(shown):
+            if np.isfinite(row.get(f"{name} low", np.nan)):
+                cells[-1][index] += f" [{_number(row[f'{name} low'])}, {_number(row[f'{name} high'])}]"
+    return shown, cells
+
+
+def _markdown(rows: Sequence[Mapping[str, Any]], title: str, source: str) -> str:
+    names, cells = table_cells(rows)
+    lines = [names, ["---" if name == "run" else "---:" for name in names], *cells]
     when = "of the last evaluation" if source == "evaluations" else f"over the last {FINAL:.0%} of training"
     note = f"Returns: interquartile mean over seeds [95 % bootstrap interval], {when}; diverged seeds left out."
-    body = "\n".join(f"| {line} |" for line in lines)
+    body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"# {title}\n\n{body}\n\n{note}\n"
 
 
-def _names(rows: Sequence[dict[str, Any]]) -> list[str]:
+def _estimate(name: str, estimate: Estimate) -> dict[str, float]:
+    return {name: float(estimate.value), f"{name} low": float(estimate.low), f"{name} high": float(estimate.high)}
+
+
+def _by_setting(members: Sequence[Mapping[str, Any]]) -> dict[tuple[tuple[str, Any], ...], list[int]]:
+    """Hyper-parameters -> indices of the members that have them."""
+    groups: dict[tuple[tuple[str, Any], ...], list[int]] = {}
+    for index, member in enumerate(members):
+        groups.setdefault(tuple((k, v) for k, v in member.items() if k != "seed"), []).append(index)
+    return groups
+
+
+def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The columns of all the rows; hyper-parameters that only some runs have stay before the scores."""
     return list(dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row))
 

@@ -7,9 +7,12 @@ import json
 
 import numpy as np
 import pytest
+import toy
 
-from rlx.runtime.report import report
+from rlx import runtime
+from rlx.runtime.report import report, summarise
 from rlx.runtime.statistics import bootstrap, interquartile_mean
+from rlx.runtime.table import Table
 
 
 def write_run(path, metrics, evaluations=None, *, seeds=1, settings=({},)):
@@ -132,12 +135,40 @@ def test_figures_show_the_curves(tmp_path):
     assert heights[1] < heights[0]
 
 
+def test_summary_groups_members_by_setting():
+    members = [{"seed": seed, "clip": clip} for clip in (0.1, 0.2) for seed in range(4)]
+    rows = summarise(members, {"return": np.array([1.0, 2.0, 3.0, 100.0, 7.0, 7.0, 7.0, 7.0])})
+    assert [(row["clip"], row["seeds"], row["return"]) for row in rows] == [(0.1, 4, 2.5), (0.2, 4, 7.0)]
+    assert rows[0]["return low"] < 2.5 < rows[0]["return high"]
+
+
 def test_many_settings_stay_readable(tmp_path):
     settings = [{"learning_rate": rate / 10} for rate in range(1, 10)]
     rows = rows_of(lambda step, seed, s: {"episode_return": s["learning_rate"]}, seeds=1, points=150, settings=settings)
     result = report(write_run(tmp_path / "run", rows, settings=settings))
     assert len(result.rows) == 9
     assert result.files[0].stat().st_size > 10_000
+
+
+def test_a_real_sweep_is_read(tmp_path):
+    """What the driver writes, with a swept value that its tables round."""
+    runtime.sweep(
+        toy.make,
+        toy.Config(),
+        total_steps=160,
+        seeds=3,
+        over={"learning_rate": [0.1, 1 / 30]},
+        env=toy.Walk(),
+        eval_every=40,
+        out=tmp_path,
+        progress=False,
+    )
+    result = report(tmp_path)
+    assert [row["learning_rate"] for row in result.rows] == [0.1, 1 / 30]
+    evaluations = Table.read(tmp_path / "evaluations.csv")
+    last = evaluations.where(step=160, learning_rate=0.1)["return/alive"]
+    assert len(last) == 3
+    assert result.rows[0]["return/alive"] == pytest.approx(last.mean())  # of three values none is cut off
 
 
 @pytest.mark.parametrize("contents", ["nothing", "no rows"])
