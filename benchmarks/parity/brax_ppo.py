@@ -11,6 +11,8 @@ published one (reacher 40 against 31, ant 196 against 153), and keep everything 
 import argparse
 import json
 import time
+from collections.abc import Mapping
+from typing import Any
 
 # As published, for 50M steps.
 PUBLISHED = {
@@ -64,7 +66,7 @@ def learn(name: str, seed: int, scale: float) -> tuple[list[int], list[float]]:
     settings.update({field: settings[field] // SHRINK for field in ("num_envs", "batch_size")})
     steps, returns = [], []
 
-    def progress(step: int, metrics: dict) -> None:
+    def progress(step: int, metrics: Mapping[str, Any]) -> None:
         steps.append(int(step))
         returns.append(round(float(metrics["eval/episode_reward"]), 4))
 

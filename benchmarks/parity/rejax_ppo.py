@@ -56,7 +56,7 @@ def learn(name: str, scale: float = 1.0) -> dict:
     """Train all seeds of run `name` at `scale` times its budget; returns the learning curves."""
     import jax
     import numpy as np
-    from rejax import PPO
+    from rejax import PPO  # pyright: ignore[reportMissingImports]
 
     env, settings, steps, interval, seeds = RUNS[name]
     steps = int(steps * scale)

@@ -33,7 +33,7 @@ def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
 def environment(spec: dict[str, Any]) -> Callable[[jax.Array], Any]:
     """Steps with random actions; returns sums of what they gave, so that nothing is optimised away."""
     env, params = make(spec["env"])
-    space = from_gymnax(env.action_space(params))
+    space: Any = from_gymnax(env.action_space(params))
     num_envs = spec["settings"]["num_envs"]
 
     def step(carry: tuple[Any, jax.Array], key: jax.Array) -> tuple[tuple[Any, jax.Array], None]:
@@ -59,13 +59,10 @@ def network(spec: dict[str, Any]) -> Callable[[jax.Array], Any]:
     settings = spec["settings"]
     env, params = make(spec["env"])
     obs_space = from_gymnax(env.observation_space(params))
-    action_space = from_gymnax(env.action_space(params))
+    action_space: Any = from_gymnax(env.action_space(params))
     outputs = action_space.n if isinstance(action_space, Discrete) else action_space.shape[0]
-    architecture = {
-        name: tuple(value) if isinstance(value, list) else value
-        for name, value in settings.items()
-        if name in ("hidden", "activation", "layer_norm", "conv_features")
-    }
+    fields = ("hidden", "activation", "layer_norm", "conv_features")
+    architecture: dict[str, Any] = {name: settings[name] for name in fields if name in settings}
     actor = Network(outputs, **architecture)
     # PPO has a critic besides, and reads its values before and after each step; Q-learning only the latter
     critic = Network(1, **architecture) if spec["algorithm"] == "ppo" else None
@@ -79,7 +76,8 @@ def network(spec: dict[str, Any]) -> Callable[[jax.Array], Any]:
         return net.apply(parameters, prepare(obs_space, obs), (), None)[0]
 
     def loss(parameters: Any, obs: Any) -> jax.Array:
-        return sum(jnp.square(apply(net, p, obs)).mean() for net, p in zip(nets, parameters, strict=True))
+        losses = [jnp.square(apply(net, p, obs)).mean() for net, p in zip(nets, parameters, strict=True)]
+        return jnp.stack(losses).sum()
 
     def gradient_step(carry: Any, obs: Any) -> tuple[Any, None]:
         parameters, optimiser_state = carry
@@ -101,9 +99,8 @@ def network(spec: dict[str, Any]) -> Callable[[jax.Array], Any]:
 
     def program(key: jax.Array) -> Any:
         obs_key, *net_keys = jax.random.split(key, 1 + len(nets))
-        obs = jax.vmap(jax.vmap(obs_space.sample))(
-            jax.random.split(obs_key, (settings["num_steps"], settings["num_envs"]))
-        )
+        obs_keys = jax.random.split(obs_key, (settings["num_steps"], settings["num_envs"]))
+        obs = jnp.asarray(jax.vmap(jax.vmap(obs_space.sample))(obs_keys))
         inputs, next_obs = prepare(obs_space, obs[:1]), obs[::-1]
         parameters = [net.init(k, inputs, (), None) for net, k in zip(nets, net_keys, strict=True)]
         carry = parameters, optimiser.init(parameters)

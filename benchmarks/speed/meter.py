@@ -20,6 +20,8 @@ _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}  # Linux system call numbers
 _INHERIT, _EXCLUDE_KERNEL, _EXCLUDE_HYPERVISOR = 1 << 1, 1 << 5, 1 << 6
 MARK = "MEASURED "
 
+Lap = dict[str, Any]  # "cpu_s", "wall_s", and "cycles" or None
+
 
 class Meter:
     """CPU seconds, wall seconds and cycles between laps.
@@ -31,7 +33,7 @@ class Meter:
         self._counter = _open_cycle_counter()
         self._last = self._read()
 
-    def lap(self) -> dict[str, float | None]:
+    def lap(self) -> Lap:
         """What has been used since the last lap."""
         now, last = self._read(), self._last
         self._last = now
@@ -69,6 +71,7 @@ def worker(measure: Callable[[dict[str, Any], Meter], dict[str, Any]]) -> None:
     `score`.
     """
     spec = json.loads(sys.argv[1])
+    spec["settings"]["hidden"] = tuple(spec["settings"]["hidden"])
     if spec["device"] == "cpu":
         os.sched_setaffinity(0, spec["cores"])
         os.environ["JAX_PLATFORMS"] = "cpu"
@@ -81,9 +84,7 @@ def worker(measure: Callable[[dict[str, Any], Meter], dict[str, Any]]) -> None:
     print(MARK + json.dumps({"rss_mib": peak_rss_mib(), **result}))
 
 
-def time_program(
-    meter: Meter, function: Callable[..., Any], *arguments: Any
-) -> tuple[Any, dict[str, float | None], dict[str, float | None]]:
+def time_program(meter: Meter, function: Callable[..., Any], *arguments: Any) -> tuple[Any, Lap, Lap]:
     """Outputs of the jitted function, and the laps of its compilation (with tracing) and of its run."""
     import jax
 
@@ -95,8 +96,8 @@ def time_program(
 
 
 def over_seeds(
-    function: Callable[[Any], Any], make_key: Callable[[int], Any], seeds: int
-) -> tuple[Callable[[Any], Any], Any]:
+    function: Callable[..., Any], make_key: Callable[[int], Any], seeds: int
+) -> tuple[Callable[..., Any], Any]:
     """The function and its argument for so many seeds: one key as it is, several under `vmap`."""
     import jax
     import jax.numpy as jnp

@@ -7,7 +7,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.speed.meter import Meter, over_seeds, time_program, worker
+from benchmarks.speed.meter import Lap, Meter, over_seeds, time_program, worker
 
 
 def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
@@ -41,9 +41,8 @@ def make_algorithm(spec: dict[str, Any]) -> Any:
     from rlx.envs import make
 
     module = importlib.import_module(f"rlx.algos.{spec['algorithm']}")
-    settings = {name: tuple(x) if isinstance(x, list) else x for name, x in spec["settings"].items()}
     env, params = make(spec["env"])
-    return module.make(module.Config(**settings), env, params)
+    return module.make(module.Config(**spec["settings"]), env, params)
 
 
 class Laps:
@@ -51,7 +50,7 @@ class Laps:
 
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
-        self.laps: list[dict[str, float | None]] = []
+        self.laps: list[Lap] = []
         self.rows: list[Mapping[str, Any]] = []
 
     def write(self, rows: Sequence[Mapping[str, Any]]) -> None:
@@ -74,8 +73,8 @@ def measure_fit(algorithm: Any, steps: int, meter: Meter) -> dict[str, Any]:
         meter.lap()
         fit(algorithm, total_steps=steps, out=folder, progress=False, sinks=[sink])
     first, rest = sink.laps[0], sink.laps[1:]
-    run: dict[str, float | None] = {}
-    compile_lap: dict[str, float | None] = {}
+    run: Lap = {}
+    compile_lap: Lap = {}
     for key, value in first.items():
         values = [lap[key] for lap in rest]
         run[key] = None if value is None else sum(v for v in values if v is not None)

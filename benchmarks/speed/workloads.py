@@ -19,8 +19,8 @@ SIDES = {
     "rlx fit": Side("benchmarks.speed.own", options=(("driver", "fit"),)),
     "rlx, 1 device": Side("benchmarks.speed.own", options=(("driver", "train"),)),
     "rlx, 2 devices": Side("benchmarks.speed.own", options=(("driver", "train"), ("devices", 2))),
-    "rejax": Side("benchmarks.speed.peers.rejax", "rejax"),
-    "brax": Side("benchmarks.speed.peers.brax", "brax"),
+    "rejax": Side("benchmarks.speed.peers.time_rejax", "rejax"),
+    "brax": Side("benchmarks.speed.peers.time_brax", "brax"),
     "environment": Side("benchmarks.speed.limit", options=(("part", "environment"),)),
     "network": Side("benchmarks.speed.limit", options=(("part", "network"),)),
 }
@@ -52,7 +52,7 @@ PPO = {
     "clip": 0.2,
     "entropy_coefficient": 0.01,
     "max_grad_norm": 0.5,
-    "hidden": [64, 64],
+    "hidden": (64, 64),
     "activation": "tanh",
 }
 NARROW = {**PPO, "num_envs": 4, "num_steps": 128, "learning_rate": 2.5e-4}
@@ -74,7 +74,7 @@ BREAKOUT = {
     "learning_rate": 5e-4,
     "discount": 0.99,
     "lambda_": 0.65,
-    "hidden": [128],
+    "hidden": (128,),
     "conv_features": 16,
     "layer_norm": True,
     "activation": "relu",

@@ -11,13 +11,13 @@ def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
     """rejax's `train` on the workload. Its evaluation is taken out of the timed run and done once after it."""
     import jax
     import jax.numpy as jnp
-    from rejax import PPO
+    from rejax import PPO  # pyright: ignore[reportMissingImports]
 
     settings = spec["settings"]
     total = spec["updates"] * settings["num_envs"] * settings["num_steps"]
     algorithm = PPO.create(
         env=spec["env"],
-        agent_kwargs={"activation": settings["activation"], "hidden_layer_sizes": tuple(settings["hidden"])},
+        agent_kwargs={"activation": settings["activation"], "hidden_layer_sizes": settings["hidden"]},
         num_envs=settings["num_envs"],
         num_steps=settings["num_steps"],
         num_epochs=settings["num_epochs"],

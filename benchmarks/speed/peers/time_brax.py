@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import Any
 
-from benchmarks.speed.meter import Meter, worker
+from benchmarks.speed.meter import Lap, Meter, worker
 
 
 def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
@@ -22,7 +22,7 @@ def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
     settings = spec["settings"]
     name, _, backend = spec["env"].removeprefix("brax/").partition(":")
     part = -(-spec["updates"] // 3) * settings["num_envs"] * settings["num_steps"]
-    laps: list[dict[str, float | None]] = []
+    laps: list[Lap] = []
     meter.lap()
     ppo.train(
         environment=envs.get_environment(name, backend=backend),
@@ -45,8 +45,8 @@ def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
         normalize_observations=settings["normalise_observation"],
         network_factory=functools.partial(
             networks.make_ppo_networks,
-            policy_hidden_layer_sizes=tuple(settings["hidden"]),
-            value_hidden_layer_sizes=tuple(settings["hidden"]),
+            policy_hidden_layer_sizes=settings["hidden"],
+            value_hidden_layer_sizes=settings["hidden"],
             activation=getattr(jnp, settings["activation"]),
         ),
     )
