@@ -101,8 +101,7 @@ def gae(
 
     Source: Schulman et al., "High-Dimensional Continuous Control Using Generalized Advantage Estimation" (2016).
     """
-    _check_cut(cut, value)
-    returns, errors = off_policy_returns(value, next_value, reward, discount, 1.0, _unless(cut, lambda_))
+    returns, errors = off_policy_returns(value, next_value, reward, discount, 1.0, _trace(cut, lambda_, value))
     return errors, returns
 
 
@@ -133,10 +132,10 @@ def lambda_returns(
 
     Source: Sutton, "Learning to Predict by the Methods of Temporal Differences" (1988).
     """
-    _check_cut(cut, next_value)
+    trace = _trace(cut, lambda_, next_value)
     # inside an episode the value at t + 1 is next_value_t; the one at step 0 cancels
     value = jnp.concatenate([jnp.zeros_like(next_value[:1]), next_value[:-1]])
-    returns, _ = off_policy_returns(value, next_value, reward, discount, 1.0, _unless(cut, lambda_))
+    returns, _ = off_policy_returns(value, next_value, reward, discount, 1.0, trace)
     return returns
 
 
@@ -176,10 +175,9 @@ def vtrace(
     Source: Espeholt et al., "IMPALA: Scalable Distributed Deep-RL with Importance Weighted Actor-Learner
     Architectures" (2018).
     """
-    _check_cut(cut, value)
     _check_broadcast(jnp.shape(value), ratio=ratio)
     rho = jnp.minimum(rho_bar, ratio)
-    trace = _unless(cut, lambda_) * jnp.minimum(c_bar, ratio)
+    trace = _trace(cut, lambda_, value) * jnp.minimum(c_bar, ratio)
     returns, _ = off_policy_returns(value, next_value, reward, discount, rho, trace)
     last = jnp.arange(len(returns)).reshape(-1, *(1,) * (returns.ndim - 1)) == len(returns) - 1
     bootstrap = jnp.where(cut | last, next_value, _next_step(returns))
@@ -215,9 +213,8 @@ def retrace(
 
     Source: Munos et al., "Safe and Efficient Off-Policy Reinforcement Learning" (2016).
     """
-    _check_cut(cut, q)
     _check_broadcast(jnp.shape(q), ratio=ratio)
-    trace = _unless(cut, lambda_) * jnp.minimum(1.0, _next_step(ratio))
+    trace = _trace(cut, lambda_, q) * jnp.minimum(1.0, _next_step(ratio))
     returns, _ = off_policy_returns(q, next_value, reward, discount, 1.0, trace)
     return returns
 
@@ -251,7 +248,7 @@ def q_lambda(
     """
     if greedy is None:
         return lambda_returns(next_value, reward, discount, lambda_, cut)
-    _check_cut(cut, next_value)
+    _check_flag("cut", cut, next_value)
     _check_flag("greedy", greedy, next_value)
     return lambda_returns(next_value, reward, discount, lambda_, cut | ~_next_step(greedy))
 
@@ -286,8 +283,8 @@ def n_step_returns(
     check.count("n", n)
     check.same_shape(next_value=next_value, reward=reward)
     _check_broadcast(jnp.shape(reward), discount=discount)
-    _check_cut(cut, reward)
-    ends = cut.at[-1].set(True)
+    _check_flag("cut", cut, reward)
+    ends = jnp.asarray(cut).at[-1].set(True)
     one_step = reward + discount * next_value
     returns = one_step
     for _ in range(min(n, len(reward)) - 1):  # from m-step returns at t + 1 to (m + 1)-step returns at t
@@ -314,14 +311,17 @@ def returns_to_go(reward: jax.Array, discount: jax.Array | float, cut: jax.Array
 
     Source: Chen et al., "Decision Transformer: Reinforcement Learning via Sequence Modeling" (2021).
     """
-    _check_cut(cut, reward)
     zeros = jnp.zeros_like(reward)
-    returns, _ = off_policy_returns(zeros, zeros, reward, discount, 1.0, _unless(cut, 1.0), unroll=unroll)
+    returns, _ = off_policy_returns(zeros, zeros, reward, discount, 1.0, _trace(cut, 1.0, reward), unroll=unroll)
     return returns
 
 
-def _unless(cut: jax.Array, x: jax.Array | float) -> jax.Array:
-    return jnp.where(cut, 0.0, x)
+def _trace(cut: jax.Array, lambda_: jax.Array | float, values: jax.Array) -> jax.Array:
+    """`lambda_` where the next row continues this step, else 0."""
+    check.require(jnp.ndim(values) > 0, "the shape of the values", jnp.shape(values), "[T, ...]")
+    _check_flag("cut", cut, values)
+    _check_broadcast(jnp.shape(values), lambda_=lambda_)
+    return jnp.where(cut, 0.0, lambda_)
 
 
 def _next_step(x: jax.Array) -> jax.Array:
@@ -342,8 +342,3 @@ def _check_flag(name: str, flag: jax.Array, like: jax.Array) -> None:
     check.require(jnp.result_type(flag) == jnp.bool_, name, jnp.result_type(flag), "boolean")
     check.rank(name, flag, jnp.ndim(like))
     _check_broadcast(jnp.shape(like), **{name: flag})
-
-
-def _check_cut(cut: jax.Array, like: jax.Array) -> None:
-    check.require(jnp.ndim(like) > 0, "the time axis", jnp.shape(like), "the first axis of every array")
-    _check_flag("cut", cut, like)

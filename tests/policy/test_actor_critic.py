@@ -1,0 +1,77 @@
+"""Actor-critic losses: their optima in closed form, bounds, and what is held constant."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rlx import policy, value
+
+
+def test_sac_policy_loss_is_least_at_the_boltzmann_policy():
+    """By enumeration the expected loss is at least `-alpha logsumexp(q / alpha)`, reached by `softmax(q / alpha)`."""
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(0)
+        q, alpha = jnp.asarray(rng.normal(size=5)), 0.3
+
+        def expected(log_prob):
+            return np.exp(log_prob) @ policy.sac_policy_loss(log_prob, q, alpha)
+
+        least = -value.soft_value(q, 0.0, alpha)
+        np.testing.assert_allclose(expected(jax.nn.log_softmax(q / alpha)), least, rtol=1e-12)
+        assert all(expected(np.log(p)) > least for p in rng.dirichlet(np.ones(5), 100))
+
+
+def test_temperature_follows_the_entropy():
+    """Negative log-probabilities are the entropy: below its target alpha must grow, so the gradient is negative."""
+    log_prob = jnp.array([-1.0, -3.0])  # entropy estimate 2
+    for target, gradient in ((3.0, -1.0), (2.0, 0.0), (1.0, 1.0)):
+        got = jax.grad(lambda x, t=target: policy.sac_temperature_loss(x, log_prob, t).mean())(jnp.array(-5.0))
+        np.testing.assert_allclose(got, gradient, atol=1e-6)
+
+
+def test_smoothing_stays_within_noise_clip_and_bounds():
+    rng = np.random.default_rng(1)
+    action = jnp.asarray(rng.uniform(-1, 1, (1000, 2)), jnp.float32)
+    noise = jnp.asarray(3 * rng.normal(size=(1000, 2)), jnp.float32)
+    low, high = jnp.array([-1.0, -0.5]), jnp.array([1.0, 0.5])
+    inside = jnp.clip(action, low, high)
+    out = policy.smooth_action(inside, noise, 0.2, low, high)
+    assert bool(jnp.all((out >= low) & (out <= high)))
+    np.testing.assert_allclose(jnp.abs(out - inside).max(), 0.2, rtol=1e-5)
+    np.testing.assert_array_equal(policy.smooth_action(inside, noise, 0.0, low, high), inside)
+
+
+def test_weighted_regression_ends_at_the_tilted_behaviour_policy():
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(2)
+        behaviour, advantage = jnp.asarray(rng.dirichlet(np.ones(4))), jnp.asarray(rng.normal(size=4))
+        inverse_temperature = 2.0
+
+        def loss(logits):
+            weights = policy.awr_weights(advantage, inverse_temperature)
+            return behaviour @ policy.policy_gradient_loss(jax.nn.log_softmax(logits), weights)
+
+        logits = jax.lax.fori_loop(0, 3000, lambda _, x: x - 0.3 * jax.grad(loss)(x), jnp.zeros(4))
+        tilt = behaviour * jnp.exp(inverse_temperature * advantage)
+        np.testing.assert_allclose(jax.nn.softmax(logits), tilt / tilt.sum(), atol=1e-8)
+
+
+def test_weights_are_one_without_temperature_and_bounded():
+    advantage = jnp.array([-1e6, -1.0, 0.0, 1e6])
+    np.testing.assert_array_equal(policy.awr_weights(advantage, 0.0), 1.0)
+    np.testing.assert_allclose(policy.awr_weights(advantage, 3.0, 20.0), [0.0, np.exp(-3), 1.0, 20.0], rtol=1e-6)
+
+
+def test_errors_name_the_argument():
+    x = jnp.zeros(3)
+    with pytest.raises(ValueError, match="log_prob"):
+        policy.sac_policy_loss(x, x[:, None], 0.1)
+    with pytest.raises(ValueError, match="log_alpha must have rank 0"):
+        policy.sac_temperature_loss(x, x, -1.0)
+    with pytest.raises(ValueError, match="noise"):
+        policy.smooth_action(x, x[:2], 0.5, -1.0, 1.0)
+    with pytest.raises(ValueError, match="inverse_temperature"):
+        policy.awr_weights(x, -1.0)
