@@ -18,16 +18,26 @@ _MASKED = -1e9  # finite, so that entropy and gradients are; its probability is 
 class ActionDistribution(NamedTuple):
     """A family of distributions with parameters `outputs [..., num_outputs]`; log-probabilities and entropies sum over dimensions.
 
+    Sampling is split into noise that knows no parameters (Gumbel or normal) and `perturb`, so that a rollout can draw all its noise
+    at once, outside its scan.
+
     For Box the outputs are means and log standard deviations in a row, of actions scaled so that the space is `[-1, 1]`;
     `to_env` scales back and clips. A Gaussian's `log_prob` is that of the unclipped action.
     """
 
     num_outputs: int
-    sample: Callable[[jax.Array, jax.Array], jax.Array]  # (key, outputs) -> action
+    noise: Callable[
+        [jax.Array, tuple[int, ...]], jax.Array
+    ]  # (key, batch shape) -> [*batch, ...], independent of outputs
+    perturb: Callable[[jax.Array, jax.Array], jax.Array]  # (noise, outputs) -> action: a sample, for fresh noise
     log_prob: Callable[[jax.Array, jax.Array], jax.Array]  # (outputs, action) -> [...]
     entropy: Callable[[jax.Array], jax.Array]  # outputs -> [...]
     mode: Callable[[jax.Array], jax.Array]  # outputs -> action
     to_env: Callable[[jax.Array], jax.Array]  # action -> what the environment takes
+
+    def sample(self, key: jax.Array, outputs: jax.Array) -> jax.Array:
+        """One action for each row of `outputs [..., num_outputs]`."""
+        return self.perturb(self.noise(key, outputs.shape[:-1]), outputs)
 
 
 def mask_logits(logits: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -40,7 +50,8 @@ def action_distribution(space: Space) -> ActionDistribution:
     if isinstance(space, Discrete):
         return ActionDistribution(
             space.n,
-            lambda key, outputs: distrax.Categorical(outputs).sample(seed=key),
+            lambda key, batch: jax.random.gumbel(key, (*batch, space.n)),
+            lambda noise, outputs: jnp.argmax(outputs + noise, axis=-1),
             lambda outputs, action: distrax.Categorical(outputs).log_prob(action),
             lambda outputs: distrax.Categorical(outputs).entropy(),
             lambda outputs: distrax.Categorical(outputs).mode(),
@@ -59,16 +70,16 @@ def _multi_categorical(nvec: tuple[int, ...]) -> ActionDistribution:
     def parts(outputs: jax.Array) -> list[distrax.Categorical]:
         return [distrax.Categorical(logits) for logits in jnp.split(outputs, splits, axis=-1)]
 
-    def sample(key: jax.Array, outputs: jax.Array) -> jax.Array:
-        keys = jax.random.split(key, len(nvec))
-        return jnp.stack([p.sample(seed=k) for p, k in zip(parts(outputs), keys, strict=True)], axis=-1)
+    def perturb(noise: jax.Array, outputs: jax.Array) -> jax.Array:
+        return jnp.stack([p.mode() for p in parts(outputs + noise)], axis=-1)
 
     def log_prob(outputs: jax.Array, action: jax.Array) -> jax.Array:
         return jnp.stack([p.log_prob(action[..., i]) for i, p in enumerate(parts(outputs))]).sum(0)
 
     return ActionDistribution(
         sum(nvec),
-        sample,
+        lambda key, batch: jax.random.gumbel(key, (*batch, sum(nvec))),
+        perturb,
         log_prob,
         lambda outputs: jnp.stack([p.entropy() for p in parts(outputs)]).sum(0),
         lambda outputs: jnp.stack([p.mode() for p in parts(outputs)], axis=-1),
@@ -88,13 +99,18 @@ def _gaussian(space: Box) -> ActionDistribution:
         mean, log_std = jnp.split(outputs, 2, axis=-1)
         return distrax.MultivariateNormalDiag(mean, jnp.exp(log_std))
 
+    def perturb(noise: jax.Array, outputs: jax.Array) -> jax.Array:
+        mean, log_std = jnp.split(outputs, 2, axis=-1)
+        return mean + jnp.exp(log_std) * noise
+
     def to_env(action: jax.Array) -> jax.Array:
         scaled = low + (jnp.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
         return jnp.where(bounded, scaled, action)
 
     return ActionDistribution(
         2 * space.shape[0],
-        lambda key, outputs: gaussian(outputs).sample(seed=key),
+        lambda key, batch: jax.random.normal(key, (*batch, *space.shape)),
+        perturb,
         lambda outputs, action: gaussian(outputs).log_prob(action),
         lambda outputs: gaussian(outputs).entropy(),
         lambda outputs: gaussian(outputs).mode(),

@@ -36,22 +36,28 @@ def reset_batch(env: Environment, params: Any, key: jax.Array, num_envs: int) ->
 def step_batch(
     env: Environment, params: Any, key: jax.Array, batch: EnvBatch, action: jax.Array
 ) -> tuple[EnvBatch, EnvStep]:
-    """Step every environment and reset those whose episode ended, keeping the observation that the step led to."""
-    step_key, reset_key = jax.random.split(key)
+    """Step every environment and reset those whose episode ended, keeping the observation that the step led to.
+
+    Resets are computed only in steps where some episode ends (under `vmap` over seeds, in all).
+    """
     num_envs = batch.reset.shape[0]
-    step_keys = jax.random.split(step_key, num_envs)
+    step_keys = jax.random.split(jax.random.fold_in(key, 0), num_envs)
     next_obs, state, reward, terminated, _ = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))(
         step_keys, batch.state, action, params
     )
     terminated = terminated.astype(bool)
     truncated = jax.vmap(env.is_truncated, in_axes=(0, None))(state, params) & ~terminated
     done = terminated | truncated
-    first = reset_batch(env, params, reset_key, num_envs)
 
-    def where_done(new: jax.Array, old: jax.Array) -> jax.Array:
-        return jnp.where(done.reshape(done.shape + (1,) * (new.ndim - 1)), new, old)
+    def reset_done(stepped: tuple[Any, Any]) -> tuple[Any, Any]:
+        first = reset_batch(env, params, jax.random.fold_in(key, 1), num_envs)
 
-    obs, state = jax.tree.map(where_done, (first.obs, first.state), (next_obs, state))
+        def where_done(new: jax.Array, old: jax.Array) -> jax.Array:
+            return jnp.where(done.reshape(done.shape + (1,) * (new.ndim - 1)), new, old).astype(old.dtype)
+
+        return jax.tree.map(where_done, (first.obs, first.state), stepped)
+
+    obs, state = jax.lax.cond(done.any(), reset_done, lambda stepped: stepped, (next_obs, state))
     return EnvBatch(obs, state, done), EnvStep(reward.astype(jnp.float32), terminated, truncated, next_obs)
 
 
