@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import resource
+import sys
 from typing import Any, NamedTuple
 
 import jax
@@ -120,3 +122,31 @@ class Walk:
 
     def action_space(self, params: WalkParams) -> Discrete:
         return Discrete(2)
+
+
+def run(out: str, **options: Any) -> Any:
+    """A fit with the options that the tests of resuming share; they call it in processes of its own."""
+    from rlx import runtime
+
+    config = options.pop("config", Config())
+    defaults = {"total_steps": 300 * config.batch, "log_every": config.batch, "checkpoint_every": config.batch}
+    return runtime.fit(make(config), out=out, config=config, progress=False, **{**defaults, **options})
+
+
+def run_until_interrupted(out: str, **options: Any) -> None:
+    """Exit code 17 for an interrupt that says how to go on."""
+    try:
+        run(out, **options)
+    except KeyboardInterrupt as stop:
+        if "run the same again to continue" in str(stop):
+            sys.exit(17)
+
+
+def run_on_a_small_disk(limit: int, report: Any, out: str, **options: Any) -> None:
+    """A run that may write no file larger than `limit` bytes; reports its error's message and file name."""
+    jax.config.update("jax_enable_compilation_cache", False)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+    try:
+        run(out, **options)
+    except OSError as error:
+        report.send((str(error), error.filename))
