@@ -111,5 +111,5 @@ def implicit_max_loss(
     check.in_range("level", level, 0.0, 1.0, open_low=True, open_high=True)
     adv = diff if adv is None else adv
     check.same_shape(diff=diff, adv=adv)
-    weight = jnp.where(jax.lax.stop_gradient(adv) < 0, 1.0 - level, level)
+    weight = jnp.where(adv < 0, 1.0 - level, level)
     return weight * (jnp.square(diff) if kind == "expectile" else jnp.abs(diff))

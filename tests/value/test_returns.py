@@ -124,9 +124,7 @@ def by_episode(x: Stream, weight_of_length) -> np.ndarray:
     out = np.zeros((T, B))
     for b in range(B):
         for s in episodes(a["cut"][:, b]):
-            out[s, b] = forward_view(
-                *(a[name][s, b] for name in ("reward", "discount", "next_value")), weight_of_length
-            )
+            out[s, b] = forward_view(a["reward"][s, b], a["discount"][s, b], a["next_value"][s, b], weight_of_length)
     return out
 
 
