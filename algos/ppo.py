@@ -1,7 +1,7 @@
 """Proximal policy optimisation (Schulman et al., "Proximal Policy Optimization Algorithms", 2017).
 
-Discrete, MultiDiscrete and Box actions, with or without memory, over any number of reward channels: the critic has a head
-for each channel, with its own discount and lambda, and a weighting combines their advantages.
+Discrete, MultiDiscrete and Box actions, with or without memory, over any number of reward channels: the critic has a
+head for each channel, with its own discount and lambda, and a weighting combines their advantages.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from jax.flatten_util import ravel_pytree
 
 from rlx import check
 from rlx.nets import Inputs, Network, prepare, vector_size
-from rlx.nets.distribution import ActionDistribution, action_distribution, mask_logits
+from rlx.nets.distribution import action_distribution, mask_logits
 from rlx.pareto import linear
 from rlx.policy import adapt_kl_coefficient, clip_fraction, kl_estimate, ppo_clip_loss, ppo_kl_loss
 from rlx.reward import RunningMoments, extrinsic, init_moments, normalise, normalise_by_return, update_moments
@@ -142,10 +142,12 @@ def make(
     weighting: Weighting | None = None,
     axis_name: str | None = None,
 ) -> Algorithm:
-    """PPO on `env`, for the channels of `rewards` (the environment's own by default) combined by `weighting` (their sum).
+    """PPO on `env`, for the channels of `rewards` (the environment's own by default) combined by `weighting` (their
+    sum).
 
-    With `axis_name` the functions must run under a mapped axis of that name (`rlx.runtime.data_parallel` does it): each shard has
-    `num_envs` environments of its own, and gradients, statistics and metrics are averaged over the shards.
+    With `axis_name` the functions must run under a mapped axis of that name (`rlx.runtime.data_parallel` does it):
+    each shard has `num_envs` environments of its own, and gradients, statistics and metrics are averaged over the
+    shards.
 
     Raises:
       TypeError: for an action space that is not Discrete, MultiDiscrete or Box.
@@ -187,7 +189,9 @@ def make(
     def policy_outputs(params: PyTree, inputs: Any, memory: PyTree, reset: Array) -> tuple[Array, PyTree]:
         outputs, memories = actor.apply(params["actor"], inputs, memory, reset)
         if is_box:
-            outputs = jnp.concatenate([outputs, jnp.broadcast_to(params["actor"]["log_std"], outputs.shape)], axis=-1)
+            outputs = jnp.concatenate(
+                [outputs, jnp.broadcast_to(params["actor"]["params"]["log_std"], outputs.shape)], axis=-1
+            )
         return mask_logits(outputs, inputs.mask), memories
 
     # --- 0. Begin ---
@@ -204,7 +208,7 @@ def make(
             "critic": critic.init(critic_key, inputs, memory, envs.reset[None]),
         }
         if is_box:
-            params["actor"]["log_std"] = jnp.zeros(action_space.shape)
+            params["actor"]["params"]["log_std"] = jnp.zeros(action_space.shape)
         return State(
             params,
             optimiser.init(params),
@@ -446,7 +450,8 @@ def make(
 
 
 def make_optimiser(config: Config) -> optax.GradientTransformation:
-    """Adam behind a clip of the gradient's norm, for actor and critic each: a critic of large returns must not drown the actor.
+    """Adam behind a clip of the gradient's norm, for actor and critic each: a critic of large returns must not drown
+    the actor.
 
     The learning rate falls linearly to zero over `decay_steps`, if given.
     """
@@ -461,7 +466,9 @@ def make_optimiser(config: Config) -> optax.GradientTransformation:
 
 
 def chunk_size(config: Config, minibatch: int) -> int:
-    """Samples per gradient: `gradient_chunk` where it divides the minibatch and there is no memory, else the minibatch."""
+    """Samples per gradient: `gradient_chunk` where it divides the minibatch and there is no memory, else the
+    minibatch.
+    """
     chunk = config.gradient_chunk
     if chunk is None:
         chunk = 1024 if jax.default_backend() == "cpu" else minibatch

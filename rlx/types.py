@@ -1,8 +1,8 @@
 """The few types that everything shares: batches of data, and components as tuples of pure functions.
 
-Shapes: `T` time, `B` parallel environments, `K` reward channels. A component (a reward source, a weighting, an algorithm,
-a policy) is a `NamedTuple` of functions; whatever it remembers is a pytree that the caller holds and passes back in, so
-every component can be jitted, vmapped, sharded and checkpointed. Functions named `init` make that pytree.
+Shapes: `T` time, `B` parallel environments, `K` reward channels. A component (a reward source, a weighting, an
+algorithm, a policy) is a `NamedTuple` of functions; whatever it remembers is a pytree that the caller holds and passes
+back in, so every component can be jitted, vmapped, sharded and checkpointed. Functions named `init` make that pytree.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ class Transition(NamedTuple):
     """Steps of `B` environments over `T` time steps, time-major.
 
     `next_obs` is what the step led to *before* any reset (gymnax's `final_observation`), at every step and not only at
-    the last: bootstrap from it with `discount * (1 - terminated)`. An environment resets after `terminated | truncated`,
-    so where that holds `obs[t + 1]` belongs to the next episode.
+    the last: bootstrap from it with `discount * (1 - terminated)`. An environment resets after `terminated |
+    truncated`, so where that holds `obs[t + 1]` belongs to the next episode.
     """
 
     obs: PyTree  # leaves [T, B, ...]
@@ -52,7 +52,6 @@ class Channel(NamedTuple):
     discount: Array | float | None = None  # per step; None: the algorithm's own
     lambda_: Array | float | None = None  # trace decay; None: the algorithm's own
     episodic: bool = True  # False: the value continues through episode ends, from the first state of the next episode
-    memoryless: bool = True  # the reward depends on one transition alone, so replayed transitions can be scored afresh
 
 
 class EnvSpec(NamedTuple):
@@ -67,21 +66,31 @@ class EnvSpec(NamedTuple):
 class RewardSource(NamedTuple):
     """Makes `k = len(channels)` reward channels from transitions.
 
-    `compute` sees batches in stream order; episodic memory and running statistics advance in it. `update` is the learning of
-    the source itself (a predictor, a reward model), once for each batch. Off-policy algorithms call `compute` a second
-    time on replayed transitions, drop the state that it returns, and keep the result for memoryless channels only.
+    `compute` sees batches in stream order; episodic memory and running statistics advance in it. `update` is the
+    learning of the source itself (a predictor, a reward model), once for each batch. Off-policy algorithms store what
+    `compute` gave and, where a source has `rescore`, ask it again for replayed transitions, in any order and under the
+    source's newest state: a source whose reward depends on one transition alone should have it, an episodic one cannot.
     """
 
     init: Callable[[Array, EnvSpec], PyTree]  # (key, spec) -> state
-    compute: Callable[[PyTree, Transition, Array], tuple[Array, PyTree]]  # (state, batch, key) -> rewards [T, B, k], state
-    update: Callable[[PyTree, Transition, Array], tuple[PyTree, dict[str, Any]]]  # (state, batch, key) -> state, metrics
+    compute: Callable[
+        [PyTree, Transition, Array], tuple[Array, PyTree]
+    ]  # (state, batch, key) -> rewards [T, B, k], state
+    update: Callable[
+        [PyTree, Transition, Array], tuple[PyTree, dict[str, Any]]
+    ]  # (state, batch, key) -> state, metrics
     channels: tuple[Channel, ...]
+    rescore: Callable[[PyTree, Transition, Array, Array], Array] | None = (
+        None  # (state, batch, stored, key) -> [T, B, k]
+    )
 
 
 class WeightingStats(NamedTuple):
     """What a weighting may look at after each batch."""
 
-    returns: Array  # [K] mean undiscounted return per channel of the episodes that ended in the batch; zeros if none did
+    returns: (
+        Array  # [K] mean undiscounted return per channel of the episodes that ended in the batch; zeros if none did
+    )
     episodes: Array  # [] how many ended: where it is zero `returns` means nothing
     gram: Array | None  # [K, K] inner products of the channels' policy gradients, if the weighting asks for them
 
@@ -97,8 +106,8 @@ class Weighting(NamedTuple):
 class Policy(NamedTuple):
     """How to act: `init(batch_size) -> carry` (`()` without memory) and `act(...) -> (action, carry)`.
 
-    `act(key, obs, carry, reset, greedy=False)`; leaves of `obs` are `[B, ...]`; `reset` is bool `[B]`, true where `obs` is the
-    first of an episode, so that memory does not leak from one episode into the next.
+    `act(key, obs, carry, reset, greedy=False)`; leaves of `obs` are `[B, ...]`; `reset` is bool `[B]`, true where
+    `obs` is the first of an episode, so that memory does not leak from one episode into the next.
     """
 
     init: Callable[[int], PyTree]

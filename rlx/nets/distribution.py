@@ -16,13 +16,14 @@ _MASKED = -1e9  # finite, so that entropy and gradients are; its probability is 
 
 
 class ActionDistribution(NamedTuple):
-    """A family of distributions with parameters `outputs [..., num_outputs]`; log-probabilities and entropies sum over dimensions.
+    """A family of distributions with parameters `outputs [..., num_outputs]`; log-probabilities and entropies sum over
+    dimensions.
 
-    Sampling is split into noise that knows no parameters (Gumbel or normal) and `perturb`, so that a rollout can draw all its noise
-    at once, outside its scan.
+    Sampling is split into noise that knows no parameters (Gumbel or normal) and `perturb`, so that a rollout can draw
+    all its noise at once, outside its scan.
 
-    For Box the outputs are means and log standard deviations in a row, of actions scaled so that the space is `[-1, 1]`;
-    `to_env` scales back and clips. A Gaussian's `log_prob` is that of the unclipped action.
+    For Box the outputs are means and log standard deviations in a row, of actions scaled so that the space is `[-1,
+    1]`; `to_env` scales back and clips. A Gaussian's `log_prob` is that of the unclipped action.
     """
 
     num_outputs: int
@@ -46,7 +47,9 @@ def mask_logits(logits: jax.Array, mask: jax.Array | None) -> jax.Array:
 
 
 def action_distribution(space: Space) -> ActionDistribution:
-    """The distribution for a space: categorical for Discrete, a product of them for MultiDiscrete, diagonal Gaussian for Box."""
+    """The distribution for a space: categorical for Discrete, a product of them for MultiDiscrete, diagonal Gaussian
+    for Box.
+    """
     if isinstance(space, Discrete):
         return ActionDistribution(
             space.n,

@@ -96,8 +96,8 @@ class MLP(nn.Module):
 class Conv3x3(nn.Module):
     """A 3x3 convolution without padding, of small images.
 
-    On CPU it is nine shifted slices and one matrix product: the backward pass of XLA's convolution is about ten times slower
-    there for MinAtar's 10x10 images. Elsewhere it is XLA's convolution; the parameters are the same.
+    On CPU it is nine shifted slices and one matrix product: the backward pass of XLA's convolution is about ten times
+    slower there for MinAtar's 10x10 images. Elsewhere it is XLA's convolution; the parameters are the same.
     """
 
     features: int
@@ -145,9 +145,10 @@ class Torso(nn.Module):
 class Network(nn.Module):
     """A torso, an optional gated recurrent memory, and a linear head, on sequences `[T, B, ...]`.
 
-    `__call__(inputs, carry, reset) -> (outputs [T, B, num_outputs], carries)`. Without memory `carry` is `()` and ignored. With it
-    `carry` is `[B, memory]`, `reset [T, B]` is true where an observation is the first of an episode (the memory is
-    emptied *before* that observation is read), and `carries [T, B, memory]` is the memory after each step.
+    `__call__(inputs, carry, reset) -> (outputs [T, B, num_outputs], carries)`. Without memory `carry` is `()` and
+    ignored. With it `carry` is `[B, memory]`, `reset [T, B]` is true where an observation is the first of an episode
+    (the memory is emptied *before* that observation is read), and `carries [T, B, memory]` is the memory after each
+    step.
     """
 
     num_outputs: int

@@ -1,0 +1,5 @@
+"""Many objectives at once: weightings of reward channels."""
+
+from rlx.pareto.weighting import linear
+
+__all__ = ["linear"]
