@@ -25,16 +25,18 @@ gradient flow, errors and an example. Written by `scripts/kernel_index.py`: edit
 
 
 def index() -> str:
-    return "\n".join([HEAD, *map(section, PACKAGES)])
+    return "\n".join([HEAD, *filter(None, map(section, PACKAGES))])
 
 
 def section(package: str) -> str:
-    """A folder's first docstring line and a table of the public functions in its `__all__`."""
+    """A folder's first docstring line and a table of the public functions in its `__all__`; nothing without any."""
     module = importlib.import_module(f"rlx.{package}")
     functions = [(name, getattr(module, name)) for name in getattr(module, "__all__", ())]
     rows = [row(name, f) for name, f in functions if inspect.isfunction(f)]
-    table = ["| kernel | what it is | source |", "|---|---|---|", *rows] if rows else []
-    return "\n".join([f"## rlx.{package}", "", first_sentence(module), "", *table, ""])
+    if not rows:
+        return ""
+    heading = [f"## rlx.{package}", "", first_sentence(module), ""]
+    return "\n".join([*heading, "| kernel | what it is | source |", "|---|---|---|", *rows, ""])
 
 
 def row(name: str, function: Any) -> str:
