@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -46,9 +46,9 @@ class Learner:
         )
         metrics.empty(example)
         self.columns = {name: metrics.column_names(name, value, channels) for name, value in example.items()}
-        self._chunk: Callable[..., Any] | None = None
+        self._chunk: jax.stages.Compiled | None = None
 
-    def compile(self) -> None:
+    def compile(self) -> jax.stages.Compiled:
         """Compile the chunk. The updates to make are an argument of it, so one program serves the whole run."""
 
         def chunk(own: PyTree, shared: PyTree) -> tuple[PyTree, metrics.Reduced]:
@@ -70,6 +70,7 @@ class Learner:
             out_shardings=(jax.tree.map(lambda x: x.sharding, self.state), None),
         )
         self._chunk = jitted.lower(self.state, self._identity[1], (self._data, np.int32(1), np.int32(1))).compile()
+        return self._chunk
 
     def advance(self, done: int, to: int) -> metrics.Reduced:
         """Make the updates from `done + 1` to `to`; their metrics, on the host. The old state is gone afterwards."""

@@ -47,7 +47,7 @@ class Table:
             return np.asarray(cells, object)
         return np.asarray([np.nan if cell is None else cell for cell in cells], np.float64)
 
-    def rows(self) -> Iterator[dict[str, Value]]:
+    def rows(self) -> Iterator[dict[str, Any]]:
         return (dict(row) for row in self._rows)
 
     def where(self, **equal: Value) -> Table:

@@ -74,7 +74,7 @@ def test_rows_are_means_over_the_updates_since_the_last_log_point():
         np.testing.assert_allclose([row["loss/value/task"], row["loss/value/safety"]], losses, rtol=1e-4)
         np.testing.assert_allclose(row["scale"], np.mean([m["scale"] for m in chunk]), rtol=1e-4)
         episodes = sum(int(m["episode_return"].count) for m in chunk)
-        total = sum(m["episode_return"].total for m in chunk)
+        total = np.sum([m["episode_return"].total for m in chunk], axis=0)
         if episodes:
             np.testing.assert_allclose(row["episode_return/task"], total[0] / episodes, rtol=1e-4)
         else:
@@ -93,7 +93,7 @@ def test_one_channel_has_a_plain_name():
     def update(state, data=None):
         return state, {"loss": jnp.ones(1), "weights": jnp.arange(3.0), "seed": jnp.float32(2)}
 
-    algorithm = Algorithm(lambda key: jnp.zeros(()), update, None, 1, toy.make(CONFIG).channels[:1])
+    algorithm = Algorithm(lambda key: jnp.zeros(()), update, toy.make(CONFIG).policy, 1, toy.make(CONFIG).channels[:1])
     (row,) = fit(algorithm, total_steps=1).table.rows()
     expected = {"loss": 1.0, "weights/0": 0.0, "weights/1": 1.0, "weights/2": 2.0, "metric/seed": 2.0}
     assert row == {"update": 1, "step": 1, "seed": 0, **expected}
@@ -285,7 +285,7 @@ def test_a_running_sum_equals_the_sum_in_numpy():
             "mean": Mean(jnp.asarray(values)[index], jnp.asarray(counts)[index]),
         }
 
-    algorithm = Algorithm(lambda key: jnp.int32(0), update, None, 1, toy.make(CONFIG).channels)
+    algorithm = Algorithm(lambda key: jnp.int32(0), update, toy.make(CONFIG).policy, 1, toy.make(CONFIG).channels)
     learner = Learner(Population(lambda _: algorithm, [{"seed": 0}]), ["a", "b"], None)
     learner.compile()
     reduced = learner.advance(0, 6)
