@@ -1,6 +1,6 @@
 """rlx: reinforcement-learning objectives as pure functions, rewards as channels.
 
-Sub-packages load on first use, so `import rlx` costs little more than `import jax`.
+Everything loads on first use, so `import rlx` costs nothing, and no part pays for another.
 """
 
 from __future__ import annotations
@@ -8,19 +8,27 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from rlx import space, types
-
 if TYPE_CHECKING:
-    from rlx import algos, envs, exploration, nets, pareto, policy, reward, runtime, value
+    from rlx import algos, envs, exploration, nets, pareto, policy, reward, runtime, space, types, value
 
 __version__ = "0.1.0"
 
-_SUBPACKAGES = ("algos", "envs", "exploration", "nets", "pareto", "policy", "reward", "runtime", "value")
-
-__all__ = [*_SUBPACKAGES, "space", "types"]  # noqa: PLE0604
+__all__ = [
+    "algos",
+    "envs",
+    "exploration",
+    "nets",
+    "pareto",
+    "policy",
+    "reward",
+    "runtime",
+    "space",
+    "types",
+    "value",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _SUBPACKAGES:
+    if name in __all__:
         return importlib.import_module(f"rlx.{name}")
     raise AttributeError(f"module 'rlx' has no attribute {name!r}; it has {', '.join(__all__)}")

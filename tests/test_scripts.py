@@ -1,0 +1,62 @@
+"""Every example runs from beginning to end, at a small size, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NOT_EXAMPLES = {"dev.py", "kernel_index.py"}
+SMALL = {
+    "one_kernel.py": ["2"],
+    "custom_environment.py": ["2048"],
+    "vmap_learning_rate.py": ["1"],
+    "own_bonus.py": ["4096", "0.5"],
+    "brax_robot.py": ["brax/fast", "4096", "OUT"],
+    "pod.py": ["OUT", "4096", "2"],
+}
+SAYS = {
+    "one_kernel.py": r"update 2: an episode lasts about \d+ steps",
+    "custom_environment.py": r"after 2048 steps: return -\d",
+    "vmap_learning_rate.py": r"(learning rate .*\n){4}",
+    "own_bonus.py": r"4096 steps: return 0\.00, visited \d+%",
+    "brax_robot.py": r"\| OUT \| 1 \|",
+    "pod.py": r"4 members on 1 devices of 1 processes",
+}
+
+
+def run(script: str, arguments: list[str], folder: Path) -> str:
+    environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
+    command = [sys.executable, str(ROOT / "scripts" / script), *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.mark.parametrize("script", sorted(SMALL))
+def test_example_runs(script, tmp_path):
+    if script == "brax_robot.py":
+        pytest.importorskip("brax")
+    assert re.search(SAYS[script], run(script, SMALL[script], tmp_path))
+
+
+def test_checkpoint_is_restored(tmp_path):
+    from rlx.__main__ import main
+
+    out = str(tmp_path / "run")
+    assert main(["train", "ppo", "--env", "CartPole-v1", "--total-steps", "4096", "--seeds", "2", "--out", out]) == 0
+    assert re.search(
+        r"members \[\{'seed': 0\}, \{'seed': 1\}\]\nreturn \d+", run("restore_checkpoint.py", [out], tmp_path)
+    )
+
+
+def test_every_example_is_tested():
+    examples = {path.name for path in (ROOT / "scripts").glob("*.py")} - NOT_EXAMPLES
+    assert examples == {*SMALL, "restore_checkpoint.py"}
+    listed = set(re.findall(r"^\| `(\w+\.py)`", (ROOT / "scripts" / "README.md").read_text(), re.MULTILINE))
+    assert listed == examples
