@@ -174,7 +174,7 @@ class GridWorld:
         params = self.default_params if params is None else params
         states = self._all_states(params)
         actions = jnp.arange(self.num_actions)
-        move = jax.vmap(jax.vmap(self._move, (None, 0, None)), (0, None, None))
+        move = jax.jit(jax.vmap(jax.vmap(self._move, (None, 0, None)), (0, None, None)))
         after, R, _, _ = move(states, actions, params)
         P = np.eye(states.cell.size)[np.asarray(self.index(after))]  # [S, A, S]
         slip, R = float(params.slip), np.asarray(R, np.float64)
