@@ -286,7 +286,7 @@ def make(
         outputs, _ = policy_outputs(params, batch.inputs, actor_memory, batch.reset)
         value, _ = critic.apply(params["critic"], batch.inputs, critic_memory, batch.reset)
         log_prob = dist.log_prob(outputs, batch.action)
-        kl = kl_estimate(log_prob, batch.log_prob)
+        kl = kl_estimate(batch.log_prob, log_prob)
         if config.surrogate == "clip":
             surrogate = ppo_clip_loss(log_prob, batch.log_prob, batch.advantage, config.clip)
         else:

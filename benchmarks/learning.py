@@ -79,7 +79,7 @@ def learn(target: Target, label: str, overrides: dict[str, Any]) -> Learnt:
     Against a peer whose evaluation samples actions ours does too; otherwise it takes the best ones.
     """
     module = importlib.import_module(f"rlx.algos.{target.algorithm}")
-    config = dataclasses.replace(settings.find(target.algorithm, target.env), **overrides)
+    config = module.Config(**(settings.load(target.algorithm, target.env) | overrides))
     env, params = make_env(target.env)
     make = functools.partial(module.make, env=env, env_params=params)
     seeds = range(FIRST_SEED, FIRST_SEED + target.seeds)
@@ -130,7 +130,7 @@ def run_target(name: str) -> dict[str, Any]:
     passed, asked = verdict(target, ours, baseline)
     result = {
         "target": dataclasses.asdict(target),
-        "config": dataclasses.asdict(settings.find(target.algorithm, target.env)),
+        "config": settings.load(target.algorithm, target.env),
         "seeds": [FIRST_SEED + i for i in range(target.seeds)],
         "ours": dataclasses.asdict(ours),
         "baseline": None if baseline is None else dataclasses.asdict(baseline),
