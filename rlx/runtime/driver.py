@@ -178,7 +178,9 @@ def _rows(config: Any, over: Mapping[str, Sequence[float]]) -> list[dict[str, fl
         raise TypeError(f"config must be an instance of a dataclass; got {config!r}")
     kinds = {field.name: field.type for field in dataclasses.fields(config)}
     floats = [
-        name for name, kind in kinds.items() if kind in (float, "float") or isinstance(getattr(config, name), float)
+        name
+        for name, kind in kinds.items()
+        if kind in (float, "float", "float | None") or isinstance(getattr(config, name), float)
     ]
     for name, values in over.items():
         if name not in floats:

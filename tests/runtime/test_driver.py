@@ -192,11 +192,12 @@ def test_sweep_members_follow_the_fits_of_their_seed_and_config():
         assert mine["update"].tolist() == [6, 12]
 
 
-def test_map_and_vmap_agree():
-    runs = [
-        sweep(toy.make, CONFIG, total_steps=9 * STEPS, seeds=3, batch=batch, env=toy.Walk())
-        for batch in ("vmap", "map")
-    ]
+def test_map_and_vmap_agree_and_leak_nothing():
+    with jax.checking_leaks():
+        runs = [
+            sweep(toy.make, CONFIG, total_steps=9 * STEPS, seeds=3, batch=batch, env=toy.Walk())
+            for batch in ("vmap", "map")
+        ]
     assert_states_close(runs[0].state, runs[1].state)
     for column in ("return/away", "length"):
         np.testing.assert_allclose(runs[0].evaluations[column], runs[1].evaluations[column], rtol=1e-4)
