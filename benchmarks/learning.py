@@ -130,7 +130,7 @@ def run_target(name: str) -> dict[str, Any]:
     passed, asked = verdict(target, ours, baseline)
     result = {
         "target": dataclasses.asdict(target),
-        "config": settings.load(target.algorithm, target.env),
+        "settings": settings.load(target.algorithm, target.env),
         "seeds": [FIRST_SEED + i for i in range(target.seeds)],
         "ours": dataclasses.asdict(ours),
         "baseline": None if baseline is None else dataclasses.asdict(baseline),
@@ -177,8 +177,8 @@ HEAD = """# Learning
 
 Written by `python -m benchmarks.learning run --all`. **Reached** is the interquartile mean over seeds, with its 95%
 bootstrap interval, of the mean return of 128 episodes after training: the greedy policy's, or with sampled actions
-where a peer's figure is. Settings are those of `rlx.algos.settings`. Seeds are 100, 101, ...; settings were chosen on
-others (0 to 9).
+where a peer's figure is. Settings are the reference ones, `rlx.algos.settings`. Seeds are 100, 101, ...; settings
+were chosen on others (0 to 9).
 
 | target | algorithm, environment | steps | seeds | asked | reached | verdict | CPU-s |
 |---|---|---|---|---|---|---|---|
