@@ -159,7 +159,8 @@ def test_brax_time_limit_truncates_with_the_true_last_observation(fast):
     step = jax.jit(env.step)
     for t in range(1, 8):
         obs, state, reward, terminated, truncated, info = step(jax.random.key(t), state, jnp.ones(1), params)
-        obs_list.append(obs), finals.append(info["final_observation"])
+        obs_list.append(obs)
+        finals.append(info["final_observation"])
         n = (t - 1) % 5 + 1  # steps into the episode
         position = dt * dt * n * (n + 1) / 2
         np.testing.assert_allclose(info["final_observation"], [position, n * dt], rtol=1e-5)

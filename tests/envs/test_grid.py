@@ -59,7 +59,9 @@ def play(env, actions, params=None):
     step = jax.jit(env.step_env)
     for action in actions:
         _, state, reward, terminated, info = step(jax.random.key(1), state, action, params)
-        rewards.append(np.asarray(reward)), events.append(env.events[int(info["event"])]), states.append(state)
+        rewards.append(np.asarray(reward))
+        events.append(env.events[int(info["event"])])
+        states.append(state)
     return np.array(rewards), events, states, bool(terminated)
 
 

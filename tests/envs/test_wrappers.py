@@ -171,7 +171,9 @@ def test_flatten_joins_parts_in_order_and_keeps_the_mask():
     obs, _ = env.reset(jax.random.key(0), env.default_params)
     np.testing.assert_array_equal(obs["observation"], [1, 2, 3, 4, 0, 0, 1, 0, 1, 1, 0, 0])
     np.testing.assert_array_equal(obs["action_mask"], [True, False, True, True])
-    part = env.observation_space(env.default_params).spaces["observation"]
+    whole = env.observation_space(env.default_params)
+    assert isinstance(whole, space.Dict)
+    part = whole.spaces["observation"]
     np.testing.assert_array_equal(part.high, [9, 9, 9, 9, 1, 1, 1, 1, 1, 1, 1, 1])
     lake, params = make("FrozenLake-misc")
     obs, _ = wrappers.FlattenObservation(lake).reset(jax.random.key(0), params)
