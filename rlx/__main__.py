@@ -236,12 +236,7 @@ def _parse_config(algorithm: str, env: str | None, flags: list[str], parser: Par
     """The algorithm's Config: its defaults, under the reference settings for the environment, under the flags."""
     import tyro
 
-    try:
-        from rlx.algos import settings
-    except ImportError:
-        import types
-
-        settings = types.SimpleNamespace(load=lambda *_: {})
+    from rlx.algos import settings
 
     kind = importlib.import_module(f"rlx.algos.{algorithm}").Config
     default = kind(**(settings.load(algorithm, env) if env else {}))
@@ -328,14 +323,11 @@ def _evaluate(command: str, arguments: list[str]) -> None:
 
     from rlx import runtime
     from rlx.runtime.report import summarise
-    from rlx.runtime.run import stored_description
 
     _set_up_jax(options)
     make, env, env_params = program.load()
-    stored = (stored_description(options.run) or {}).get("config") or {}
-    kind = importlib.import_module(f"rlx.algos.{program.algorithm}").Config
-    config = kind(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
-    state, update, members, _ = runtime.restore(options.run, make(config))
+    config = runtime.restore_config(options.run, importlib.import_module(f"rlx.algos.{program.algorithm}").Config)
+    state, update, members = runtime.restore(options.run, make(config))
 
     def play(state: Any, hyperparameters: Any, key: Any) -> Any:
         policy = make(dataclasses.replace(config, **hyperparameters)).policy(state)

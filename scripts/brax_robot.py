@@ -12,7 +12,9 @@ from rlx import envs, runtime
 from rlx.algos import ppo, settings
 from rlx.runtime.report import report
 
-NAME, TOTAL_STEPS, OUT = (sys.argv[1:] + ["brax/inverted_pendulum", "1000000", "runs/robot"][len(sys.argv) - 1 :])[:3]
+NAME, TOTAL_STEPS, OUT = (
+    sys.argv[1:] + ["brax/inverted_pendulum:spring", "1000000", "runs/robot"][len(sys.argv) - 1 :]
+)[:3]
 
 env, env_params = envs.make(NAME)
 config = ppo.Config(**settings.load("ppo", NAME))

@@ -49,7 +49,8 @@ def install(extra: str) -> None:
     fresh = [] if PYTHON.exists() else ["--clear"]
     what = ["--quiet", "--constraint", str(CONSTRAINTS), "--editable", f"{ROOT}{extra}"]
     ways = []
-    if uv := shutil.which("uv"):
+    uv = shutil.which("uv")
+    if uv:
         make = [[uv, "venv", "--quiet", *fresh, "--python", sys.executable, str(VENV)]] if fresh else []
         ways.append([*make, [uv, "pip", "install", "--python", str(PYTHON), *what]])
     if importlib.util.find_spec("venv") and importlib.util.find_spec("ensurepip"):
@@ -75,7 +76,7 @@ def require_python() -> None:
         return
     for minor in (13, 12, 11, 14):
         newer = shutil.which(f"python3.{minor}")
-        if newer:
+        if newer and subprocess.run([newer, "-c", ""], capture_output=True).returncode == 0:
             os.execv(newer, [newer, *sys.argv])
     sys.exit(
         f"rlx needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]} and no newer one is on the path."

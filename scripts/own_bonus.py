@@ -48,4 +48,6 @@ algorithm = ppo.make(
 )
 run = runtime.fit(algorithm, total_steps=TOTAL_STEPS, env=env, env_params=env_params, log_every=TOTAL_STEPS // 8)
 for row in run.table.rows():
-    print(f"{row['step']:>8} steps: return {row['episode_return/reward'] or 0:.2f}, visited {row['visited']:.0%}")
+    print(
+        f"{row['step']:>8} steps: return {row['episode_return/reward'] or 0:.2f}, visited {row['source/visited']:.0%}"
+    )

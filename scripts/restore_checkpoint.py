@@ -10,14 +10,11 @@ import jax
 
 from rlx import envs, runtime
 from rlx.algos import ppo
-from rlx.runtime.run import stored_description
 
 RUN = sys.argv[1] if len(sys.argv) > 1 else "runs/first"
 
 env, env_params = envs.make("CartPole-v1")
-stored = stored_description(RUN)["config"]
-config = ppo.Config(**{name: tuple(value) if isinstance(value, list) else value for name, value in stored.items()})
-algorithm = ppo.make(config, env, env_params)
+algorithm = ppo.make(runtime.restore_config(RUN, ppo.Config), env, env_params)
 restored = runtime.restore(RUN, algorithm)
 print(f"update {restored.update}, members {restored.members}")
 

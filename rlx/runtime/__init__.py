@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rlx.runtime.nonfinite import NonFiniteError as NonFiniteError
     from rlx.runtime.restoration import Restored as Restored
     from rlx.runtime.restoration import restore as restore
+    from rlx.runtime.restoration import restore_config as restore_config
     from rlx.runtime.run import Run as Run
     from rlx.runtime.run import RunError as RunError
     from rlx.runtime.sinks import TensorBoard as TensorBoard
@@ -42,6 +43,7 @@ _MODULE_OF = {
     "fit": "driver",
     "make_mesh": "mesh",
     "restore": "restoration",
+    "restore_config": "restoration",
     "sweep": "driver",
     "train": "driver",
 }

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -13,6 +14,8 @@ from rlx.runtime import checkpoint, metrics
 from rlx.runtime.run import stored_description
 from rlx.types import Algorithm, PyTree
 
+Config = TypeVar("Config")
+
 
 class Restored(NamedTuple):
     """The last good checkpoint of a run."""
@@ -20,7 +23,6 @@ class Restored(NamedTuple):
     state: PyTree  # of the algorithm; of a sweep every leaf has a leading member axis
     update: int  # after which it was saved
     members: list[dict[str, Any]]  # seed and swept hyper-parameters, in the order of the member axis
-    config: Any  # as JSON: what config.json records
 
 
 def restore(path: str | os.PathLike[str], algorithm: Algorithm) -> Restored:
@@ -34,9 +36,7 @@ def restore(path: str | os.PathLike[str], algorithm: Algorithm) -> Restored:
       CheckpointError: if there are checkpoints and all are damaged.
     """
     path = Path(path).absolute()
-    description = stored_description(path)
-    if description is None:
-        raise ValueError(f"{path} is not a run directory: it has no config.json")
+    description = _description(path)
     members = description["members"]
     init, keys = algorithm.init, jax.random.key(0)
     if description["kind"] == "sweep":
@@ -57,4 +57,35 @@ def restore(path: str | os.PathLike[str], algorithm: Algorithm) -> Restored:
     if saved is None:
         raise ValueError(f"{path} has no checkpoint yet")
     update, (state, _) = saved
-    return Restored(state, update, members, description["config"])
+    return Restored(state, update, members)
+
+
+def restore_config(path: str | os.PathLike[str], kind: type[Config]) -> Config:
+    """The configuration that a run recorded, as an instance of `kind`, the dataclass that it was.
+
+    Fields that were swept have the value of the configuration that `sweep` was given, not those swept over.
+
+    Raises:
+      ValueError: if `path` holds no run, or the configuration it recorded has other fields than `kind`.
+    """
+    description = _description(Path(path).absolute())
+    recorded = description["config"] if isinstance(description["config"], dict) else {}
+    fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    if set(recorded) != fields:
+        differing = ", ".join(sorted(set(recorded) ^ fields))
+        raise ValueError(
+            f"kind must be the configuration of the run in {path}; {kind.__qualname__} differs in: {differing}"
+        )
+    return kind(**{name: _tuples(value) for name, value in recorded.items()})
+
+
+def _description(path: Path) -> dict[str, Any]:
+    description = stored_description(path)
+    if description is None:
+        raise ValueError(f"{path} is not a run directory: it has no config.json")
+    return description
+
+
+def _tuples(value: Any) -> Any:
+    """JSON has lists for what was a tuple."""
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import jax
 import numpy as np
 import pytest
@@ -24,7 +26,21 @@ def test_restore_gives_the_state_of_a_fit(tmp_path):
     assert_same(restored.state, run.state)
     assert isinstance(restored.state, toy.State)
     assert (restored.update, restored.members) == (10, [{"seed": 0}])
-    assert toy.Config(**restored.config) == toy.Config()
+
+
+@dataclasses.dataclass(frozen=True)
+class NestedConfig:
+    hidden: tuple[int, ...] = (64, 64)
+    ranges: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
+    name: str | None = None
+
+
+def test_restore_config_gives_the_configuration(tmp_path):
+    config = NestedConfig(hidden=(3,), name="x")
+    runtime.fit(toy.make(toy.Config()), total_steps=8, out=tmp_path, config=config, progress=False)
+    assert runtime.restore_config(tmp_path, NestedConfig) == config
+    with pytest.raises(ValueError, match=r"Config differs in: batch, .*hidden"):
+        runtime.restore_config(tmp_path, toy.Config)
 
 
 def test_restore_gives_the_states_of_a_sweep(tmp_path):
