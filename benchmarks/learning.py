@@ -140,7 +140,7 @@ def run_target(name: str) -> dict[str, Any]:
         "cpu_s": round(time.process_time() - start),
     }
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / f"{name}.json").write_text(json.dumps(result) + "\n")
     draw(name, target, [ours] if baseline is None else [ours, baseline])
     return result
 
@@ -187,7 +187,8 @@ were chosen on others (0 to 9).
 
 def markdown() -> str:
     """The table of all targets, from the stored results."""
-    rows, notes = [], []
+    rows: list[str] = []
+    peers: dict[tuple[str, str], list[str]] = {}
     for name, target in TARGETS.items():
         path = RESULTS / f"{name}.json"
         head = f"| {name} | {target.algorithm.upper()}, {target.env} | {target.steps:,} | {target.seeds} |"
@@ -202,8 +203,9 @@ def markdown() -> str:
         )
     for path in sorted((HERE / "parity").glob("*.json")):
         stored = json.loads(path.read_text())
-        notes.append(f"- {stored['library']}, {stored['environment']}: {' '.join(stored['notes'])}")
-    return HEAD + "\n".join(rows) + "\n\nThe peers' own implementations and settings:\n\n" + "\n".join(notes) + "\n"
+        peers.setdefault((stored["library"], " ".join(stored["notes"])), []).append(stored["environment"])
+    notes = [f"- {library} on {', '.join(envs)}. {note}" for (library, note), envs in peers.items()]
+    return HEAD + "\n".join(rows) + "\n\nThe peers, with their own settings:\n\n" + "\n".join(notes) + "\n"
 
 
 def main(arguments: list[str] | None = None) -> None:
