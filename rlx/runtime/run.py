@@ -38,6 +38,7 @@ import contextlib
 import dataclasses
 import json
 import os
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,10 @@ class RunDirectory:
         except BlockingIOError:
             os.close(lock)
             raise RunError(f"another process is writing the run in {self.path}") from None
+        except OSError as error:  # some network file systems have no locks
+            warnings.warn(
+                f"{self.path} cannot be locked ({error.strerror}): see that one process writes it", stacklevel=2
+            )
         self._lock = lock  # the kernel releases it when this process ends, however it ends
 
     def open_table(self, name: str, columns: Sequence[str], keep_until: int) -> None:

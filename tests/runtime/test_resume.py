@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -60,6 +61,15 @@ def saved(path: Path) -> list[int]:
     return checkpoint.updates(path / "checkpoints")
 
 
+def unfinished(path: Path) -> set[tuple[str, int]]:
+    """Checkpoints that are being written, or whose writing was killed: name and time of the last change."""
+    found = set()
+    for folder in (path / "checkpoints").glob("*.orbax-checkpoint-tmp*"):
+        with contextlib.suppress(FileNotFoundError):  # finished in this moment
+            found.add((folder.name, folder.stat().st_ctime_ns))
+    return found
+
+
 def test_killed_twenty_times_is_the_same_run(processes, tmp_path):
     options = {"env": toy.Walk(), "eval_every": 25 * STEPS}
     toy.run(str(tmp_path / "undisturbed"), checkpoint_every=10**6, **options)
@@ -72,12 +82,12 @@ def test_killed_twenty_times_is_the_same_run(processes, tmp_path):
             wait_for(lambda before=before: bool(saved(path)) and saved(path)[-1] > before, process)
             time.sleep(rng.uniform(0, 0.1))
         else:  # while the directory of a checkpoint is being written
-            wait_for(lambda: any((path / "checkpoints").glob("*.orbax-checkpoint-tmp*")), process)
+            wait_for(lambda stale=unfinished(path): unfinished(path) - stale, process)
             time.sleep(rng.uniform(0, 0.02))
         process.kill()
         process.join()
         assert process.exitcode == -signal.SIGKILL
-        in_save += any((path / "checkpoints").glob("*.orbax-checkpoint-tmp*"))
+        in_save += bool(unfinished(path))
     assert in_save > 0
     assert_same_run(path, tmp_path / "undisturbed", **options)
 
