@@ -118,11 +118,15 @@ def set_priorities(priorities: Priorities, index: Array, priority: Array) -> Pri
     Every changed node becomes the float32 sum of its two children, so errors do not pile up as they do when
     differences are added. An item that occurs twice must have the same priority both times.
     """
-    tree, node = priorities.tree, index + priorities.tree.shape[0] // 2
-    tree = tree.at[node].set(priority)
-    for _ in range(_depth(tree)):
+
+    def sum_above(_: int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        tree, node = carry
         node = node // 2
-        tree = tree.at[node].set(tree[2 * node] + tree[2 * node + 1])
+        return tree.at[node].set(tree[2 * node] + tree[2 * node + 1]), node
+
+    leaf = index + priorities.tree.shape[0] // 2
+    tree = priorities.tree.at[leaf].set(priority)
+    tree, _ = jax.lax.fori_loop(0, _depth(tree), sum_above, (tree, leaf))
     return Priorities(tree, jnp.maximum(priorities.largest, jnp.max(priority)))
 
 
@@ -141,12 +145,14 @@ def sample_by_priority(priorities: Priorities, key: Array, batch_size: int) -> t
     """
     tree = priorities.tree
     mass = (jnp.arange(batch_size) + jax.random.uniform(key, (batch_size,))) * (tree[1] / batch_size)
-    node = jnp.ones(batch_size, jnp.int32)
-    for _ in range(_depth(tree)):
+
+    def descend(_: int, carry: tuple[Array, Array]) -> tuple[Array, Array]:
+        node, mass = carry
         left, right = tree[2 * node], tree[2 * node + 1]
         goes_right = (mass >= left) & (right > 0)  # rounding must not lead to an item of priority zero
-        mass = jnp.where(goes_right, mass - left, mass)
-        node = 2 * node + goes_right
+        return 2 * node + goes_right, jnp.where(goes_right, mass - left, mass)
+
+    node, _ = jax.lax.fori_loop(0, _depth(tree), descend, (jnp.ones(batch_size, jnp.int32), mass))
     return node - tree.shape[0] // 2, tree[node] / tree[1]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +25,10 @@ from rlx.runtime.replay import (
 
 
 class Row(NamedTuple):
-    stamp: jax.Array  # [T, B] number of the step, over all environments
-    reward: jax.Array  # [T, B, K]
-    terminated: jax.Array
-    truncated: jax.Array
+    stamp: Any  # [T, B] number of the step, over all environments
+    reward: Any  # [T, B, K]
+    terminated: Any
+    truncated: Any
 
 
 def stream(rng, length, num_envs, channels=2):

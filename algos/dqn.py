@@ -1,0 +1,354 @@
+"""Deep Q-networks (Mnih et al., "Human-level control through deep reinforcement learning", 2015).
+
+Discrete actions, with masks, over any number of reward channels: the network has a value of each action for each
+channel, and the greedy action is that of their weighted sum. Double, dueling, n-step and prioritised replay are
+switches, as in Hessel et al., "Rainbow: Combining Improvements in Deep Reinforcement Learning" (2018).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rlx import check
+from rlx.nets import Network, prepare
+from rlx.nets.distribution import mask_logits
+from rlx.pareto import linear
+from rlx.reward import extrinsic
+from rlx.runtime.replay import (
+    Priorities,
+    Replay,
+    add,
+    add_priorities,
+    importance_weights,
+    init_priorities,
+    init_replay,
+    n_step,
+    sample_by_priority,
+    sample_uniform,
+    set_priorities,
+    window,
+)
+from rlx.runtime.rollout import EnvBatch, EpisodeSums, finished_episodes, init_episode_sums, reset_batch, step_batch
+from rlx.space import Discrete, from_gymnax
+from rlx.types import (
+    Algorithm,
+    Array,
+    Environment,
+    EnvSpec,
+    Mean,
+    Policy,
+    PyTree,
+    RewardSource,
+    Transition,
+    Weighting,
+    WeightingStats,
+)
+from rlx.value import dueling, greedy_action, q_target, take_action, td_loss
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of DQN. Floats may be traced (swept in one program); the rest fix the program's shape."""
+
+    num_envs: int = 8  # environments stepped side by side; 8: ours
+    num_steps: int = 1  # steps of each environment in one update (the train frequency)
+    gradient_steps: int = 1  # in one update
+    batch_size: int = 128  # steps in one gradient step; 128: CleanRL
+    buffer_size: int = 50_000  # steps that the replay holds, rounded up to whole updates
+    learning_starts: int = 1_000  # environment steps with random actions that `init` takes, rounded up to whole updates
+    learning_rate: float = 2.5e-4  # of Adam; 2.5e-4: CleanRL
+    max_grad_norm: float = 10.0  # norm at which the gradient is clipped; 10: Wang et al. 2016
+    discount: float = 0.99  # per step, for channels that do not say
+    n_step: int = 1  # rewards in a target; the steps after the first are off-policy, and not corrected for it
+    double: bool = True  # choose the target's action with the online network (van Hasselt et al. 2016)
+    dueling: bool = False  # a state value and advantages as heads on one torso (Wang et al. 2016)
+    # Where errors are far above `huber`, values follow the median of their targets, and overshoot.
+    huber: float | None = (
+        None  # error beyond which the loss is linear; None: squared error (CleanRL; Mnih et al. have 1)
+    )
+    tau: float = 1.0  # how far the target network moves towards the online one; 1: a copy
+    target_period: int = 100  # gradient steps from one such move to the next; 1 with a small tau: Polyak averaging
+    epsilon_start: float = 1.0  # probability of a random action at the first update
+    epsilon_end: float = 0.05  # the same from `epsilon_steps` on; 0.05: CleanRL
+    epsilon_steps: int = 50_000  # environment steps over which it falls linearly
+    prioritised: bool = False  # sample by priority |TD error| (Schaul et al. 2016), else uniformly
+    priority_exponent: float = 0.6  # 0: uniform; 0.6: the same paper
+    importance_start: float = 0.4  # exponent of the importance weights at the first update; 0.4: the same
+    importance_steps: int = 500_000  # environment steps over which it rises linearly to 1
+    hidden: tuple[int, ...] = (128, 128)  # widths of the layers
+    activation: Literal["tanh", "relu", "silu", "elu"] = "relu"
+    layer_norm: bool = False  # after each layer, before the activation
+    conv_features: int = 16  # channels of the 3x3 convolution that images go through
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "num_steps", "gradient_steps", "batch_size", "buffer_size", "n_step", "target_period"):
+            check.count(name, getattr(self, name))
+        for name in ("epsilon_steps", "importance_steps", "conv_features"):
+            check.count(name, getattr(self, name))
+        check.count("learning_starts", self.learning_starts, 0)
+        check.positive("learning_rate", self.learning_rate)
+        check.positive("max_grad_norm", self.max_grad_norm)
+        for name in ("discount", "epsilon_start", "epsilon_end", "priority_exponent", "importance_start"):
+            check.in_range(name, getattr(self, name), 0.0, 1.0)
+        check.in_range("tau", self.tau, 0.0, 1.0, open_low=True)
+        if self.huber is not None:
+            check.positive("huber", self.huber)
+
+
+class Learner(NamedTuple):
+    """What a gradient step changes."""
+
+    params: PyTree
+    target_params: PyTree
+    optimiser: PyTree
+    priorities: Priorities | None  # with prioritised replay
+    gradient_steps: Array  # int32 []: taken so far
+
+
+class State(NamedTuple):
+    """Everything that DQN remembers between updates."""
+
+    learner: Learner
+    replay: Replay  # of `Stored`
+    envs: EnvBatch
+    episodes: EpisodeSums
+    source: PyTree
+    weighting: PyTree
+    weights: Array  # [K] of the channels
+    updates: Array  # int32 []: taken so far, on which the schedules depend
+    key: Array
+
+
+class Stored(NamedTuple):
+    """Rows of the replay."""
+
+    step: Transition
+    reward: Array  # [T, B, K], as it was when the step was taken
+
+
+def make(
+    config: Config,
+    env: Environment,
+    env_params: Any = None,
+    *,
+    rewards: RewardSource | None = None,
+    weighting: Weighting | None = None,
+) -> Algorithm:
+    """DQN on `env`, for the channels of `rewards` (by default the environment's) combined by `weighting` (their sum).
+
+    `init` fills the replay with `learning_starts` steps of uniformly random actions, so that `update` learns from the
+    first on and needs no branch: after n updates `learning_starts + n * steps_per_update` environment steps have been
+    taken, the former rounded up to a multiple of `steps_per_update`.
+
+    Raises:
+      TypeError: for an action space that is not Discrete.
+      ValueError: for a channel that is not episodic, or a weighting that needs policy gradients.
+    """
+    env_params = env.default_params if env_params is None else env_params
+    obs_space = from_gymnax(env.observation_space(env_params))
+    action_space = from_gymnax(env.action_space(env_params))
+    if not isinstance(action_space, Discrete):
+        raise TypeError(f"DQN takes Discrete actions; got {action_space!r}: use ppo, or for a Box sac")
+    env_channels = tuple(getattr(env, "reward_channels", ("reward",)))
+    rewards = extrinsic(env_channels) if rewards is None else rewards
+    channels, num_channels = rewards.channels, len(rewards.channels)
+    continuing = [c.name for c in channels if not c.episodic]
+    check.require(not continuing, "channels", continuing, "episodic: a replayed step does not know the next episode")
+    weighting = linear(jnp.ones(num_channels)) if weighting is None else weighting
+    check.require(
+        not weighting.needs_gram, "weighting", weighting, "one without needs_gram: DQN has no policy gradient"
+    )
+    spec = EnvSpec(obs_space, action_space, env_channels, config.num_envs)
+    gamma = jnp.stack([jnp.asarray(config.discount if c.discount is None else c.discount) for c in channels])
+
+    steps_per_update = config.num_envs * config.num_steps
+    capacity = math.ceil(config.buffer_size / steps_per_update) * config.num_steps  # rows
+    num_heads = action_space.n + config.dueling
+    network = Network(
+        num_heads * num_channels, config.hidden, config.activation, config.layer_norm, config.conv_features
+    )
+    optimiser = optax.chain(
+        optax.clip_by_global_norm(config.max_grad_norm),
+        optax.flatten(optax.adam(config.learning_rate)),  # one step on one vector, in place of many on small arrays
+    )
+
+    def epsilon(updates: Array) -> Array:
+        progress = updates * (steps_per_update / config.epsilon_steps)
+        return ramp(config.epsilon_start, config.epsilon_end, progress)
+
+    def q_values(params: PyTree, obs: PyTree) -> tuple[Array, Array | None]:
+        """Action values `[N, A, K]` and the mask of legal actions `[N, A]`, if there is one."""
+        inputs = prepare(obs_space, obs)
+        heads, _ = network.apply(params, jax.tree.map(lambda x: x[None], inputs), (), None)
+        heads = heads.reshape(-1, num_heads, num_channels)
+        return dueling(heads[:, 0], heads[:, 1:], axis=-2) if config.dueling else heads, inputs.mask
+
+    def epsilon_greedy(params: PyTree, weights: Array, key: Array, obs: PyTree, epsilon: Array | float) -> Array:
+        random_key, choice_key = jax.random.split(key)
+        q, mask = q_values(params, obs)
+        random = jax.random.categorical(random_key, mask_logits(jnp.zeros(q.shape[:2]), mask))
+        explore = jax.random.uniform(choice_key, random.shape) < epsilon
+        return jnp.where(explore, random, greedy_action(q, mask, weights=weights)).astype(action_space.dtype)
+
+    # --- 1. Collect, score and store ---
+
+    def collect(
+        params: PyTree, weights: Array, envs: EnvBatch, key: Array, epsilon: Array | float
+    ) -> tuple[EnvBatch, Transition]:
+        def step(envs: EnvBatch, key: Array) -> tuple[EnvBatch, Transition]:
+            act_key, env_key = jax.random.split(key)
+            action = epsilon_greedy(params, weights, act_key, envs.obs, epsilon)
+            after, s = step_batch(env, env_params, env_key, envs, action)
+            log_prob = jnp.zeros(config.num_envs)
+            return after, Transition(envs.obs, action, log_prob, s.reward, s.terminated, s.truncated, s.next_obs)
+
+        return jax.lax.scan(step, envs, jax.random.split(key, config.num_steps))
+
+    def interact(state: State, key: Array, epsilon: Array | float) -> tuple[State, Transition, Mean, Mean]:
+        collect_key, compute_key = jax.random.split(key)
+        envs, batch = collect(state.learner.params, state.weights, state.envs, collect_key, epsilon)
+        reward, source = rewards.compute(state.source, batch, compute_key)
+        episodes, returns, lengths = finished_episodes(state.episodes, reward, batch.terminated | batch.truncated)
+        learner = state.learner
+        if learner.priorities is not None:
+            learner = learner._replace(priorities=add_priorities(learner.priorities, state.replay, config.num_steps))
+        replay = add(state.replay, Stored(batch, reward))
+        state = state._replace(learner=learner, replay=replay, envs=envs, episodes=episodes, source=source)
+        return state, batch, returns, lengths
+
+    # --- 2. Sample ---
+
+    def sample(state: State, learner: Learner, key: Array) -> tuple[Array, Stored, Array, Array]:
+        """Items `[N]`, their `n_step` rows `[n, N, ...]`, which of those are stored, and importance weights `[N]`."""
+        if learner.priorities is None:
+            index = sample_uniform(state.replay, key, config.batch_size)
+            weight = jnp.ones(config.batch_size)
+        else:
+            index, probability = sample_by_priority(learner.priorities, key, config.batch_size)
+            progress = state.updates * (steps_per_update / config.importance_steps)
+            exponent = ramp(config.importance_start, 1.0, progress)
+            weight = importance_weights(probability, state.replay.size * config.num_envs, exponent)
+        return index, *window(state.replay, index, config.n_step), weight
+
+    # --- 3. Learn ---
+
+    def gradient_step(state: State, learner: Learner, key: Array) -> tuple[Learner, dict[str, Array]]:
+        sample_key, score_key = jax.random.split(key)
+        index, rows, stored, weight = sample(state, learner, sample_key)
+        steps = rows.step
+        reward = rows.reward
+        if rewards.rescore is not None:
+            reward = rewards.rescore(state.source, steps, reward, score_key)
+        reward, discount, last = n_step(reward, steps.terminated, steps.truncated, stored, gamma)
+        next_obs = jax.tree.map(lambda x: x[last, jnp.arange(config.batch_size)], steps.next_obs)
+        next_q, mask = q_values(learner.target_params, next_obs)
+        next_q_online = q_values(learner.params, next_obs)[0] if config.double else next_q
+        target = q_target(next_q_online, next_q, reward, discount, config.double, mask, weights=state.weights)
+        obs, action = jax.tree.map(lambda x: x[0], (steps.obs, steps.action))
+
+        def loss(params: PyTree) -> tuple[Array, tuple[Array, Array]]:
+            q = take_action(q_values(params, obs)[0], action)
+            losses = (weight[:, None] * td_loss(q, target, huber=config.huber)).mean(0)
+            return losses.sum(), (losses, q)
+
+        grads, (losses, q) = jax.grad(loss, has_aux=True)(learner.params)
+        updates, opt_state = optimiser.update(grads, learner.optimiser, learner.params)
+        params = optax.apply_updates(learner.params, updates)
+        count = learner.gradient_steps + 1
+        # a branch would cost as much under vmap, where both sides of one are computed
+        move = jnp.where(count % config.target_period == 0, config.tau, 0.0)
+        target_params = optax.incremental_update(params, learner.target_params, move)
+        priorities = learner.priorities
+        if priorities is not None:
+            error = jnp.abs((target - q) @ state.weights) + 1e-6
+            priorities = set_priorities(priorities, index, error**config.priority_exponent)
+        metrics = {"loss/value": losses, "q_value": q.mean(0)}
+        return Learner(params, target_params, opt_state, priorities, count), metrics
+
+    # --- 4. Begin: fill the replay at random ---
+
+    def init(key: Array) -> State:
+        net_key, source_key, env_key, fill_key, run_key = jax.random.split(key, 5)
+        envs = reset_batch(env, env_params, env_key, config.num_envs)
+        params = network.init(net_key, jax.tree.map(lambda x: x[None], prepare(obs_space, envs.obs)), (), None)
+        weighting_state = weighting.init(num_channels)
+        nothing_yet = WeightingStats(jnp.zeros(num_channels), jnp.zeros(()), None)
+        weights, _, _ = weighting.update(weighting_state, nothing_yet)
+        _, batch = jax.eval_shape(collect, params, weights, envs, fill_key, 1.0)
+        reward = jnp.zeros((*batch.terminated.shape, num_channels))
+        learner = Learner(
+            params,
+            jax.tree.map(jnp.copy, params),
+            optimiser.init(params),
+            init_priorities(capacity * config.num_envs) if config.prioritised else None,
+            jnp.zeros((), jnp.int32),
+        )
+        state = State(
+            learner,
+            init_replay(Stored(batch, reward), capacity),
+            envs,
+            init_episode_sums(config.num_envs, num_channels),
+            rewards.init(source_key, spec),
+            weighting_state,
+            weights,
+            jnp.zeros((), jnp.int32),
+            run_key,
+        )
+        fill_keys = jax.random.split(fill_key, math.ceil(config.learning_starts / steps_per_update))
+        return jax.lax.scan(lambda state, key: (interact(state, key, 1.0)[0], None), state, fill_keys)[0]
+
+    # --- 5. One update ---
+
+    def update(state: State, data: None = None) -> tuple[State, dict[str, Any]]:
+        del data  # DQN collects its own
+        key, interact_key, learn_key, source_key = jax.random.split(state.key, 4)
+        state, batch, returns, lengths = interact(state, interact_key, epsilon(state.updates))
+        learner, metrics = jax.lax.scan(
+            lambda learner, key: gradient_step(state, learner, key),
+            state.learner,
+            jax.random.split(learn_key, config.gradient_steps),
+        )
+        source, source_metrics = rewards.update(state.source, batch, source_key)
+        stats = WeightingStats(returns.total / jnp.maximum(returns.count, 1), returns.count, None)
+        weights, weighting_state, weighting_metrics = weighting.update(state.weighting, stats)
+        metrics = jax.tree.map(lambda m: m.mean(0), metrics)
+        metrics |= {f"source/{name}": m for name, m in source_metrics.items()}
+        metrics |= {f"weighting/{name}": m for name, m in weighting_metrics.items()}
+        metrics |= {
+            "episode_return": returns,
+            "episode_length": lengths,
+            "epsilon": epsilon(state.updates),
+            "weight": weights,
+        }
+        state = state._replace(
+            learner=learner,
+            source=source,
+            weighting=weighting_state,
+            weights=weights,
+            updates=state.updates + 1,
+            key=key,
+        )
+        return state, metrics
+
+    # --- 6. Act ---
+
+    def policy(state: State) -> Policy:
+        def act(key: Array, obs: PyTree, memory: PyTree, reset: Array, greedy: bool = False) -> tuple[Array, PyTree]:
+            del reset  # no memory
+            rate = 0.0 if greedy else epsilon(state.updates)
+            return epsilon_greedy(state.learner.params, state.weights, key, obs, rate), memory
+
+        return Policy(lambda batch_size: (), act)
+
+    return Algorithm(init, update, policy, steps_per_update, channels)
+
+
+def ramp(start: Array | float, end: Array | float, progress: Array) -> Array:
+    """Linear from `start` at progress 0 to `end` at 1, and constant from there on."""
+    return start + (end - start) * jnp.minimum(progress, 1.0)
