@@ -75,14 +75,14 @@ def test_killed_twenty_times_is_the_same_run(processes, tmp_path):
     toy.run(str(tmp_path / "undisturbed"), checkpoint_every=10**6, **options)
     rng, path, in_save = random.Random(0), tmp_path / "killed", 0
     for kill in range(20):
-        before = saved(path)[-1] if saved(path) else 0
+        before, torn = saved(path)[-1] if saved(path) else 0, unfinished(path)
         assert before < 290, "the run is too short for so many kills"
         process = start(processes, toy.run, str(path), **options)
         if kill % 2:  # somewhere in the few log points to come
             wait_for(lambda before=before: bool(saved(path)) and saved(path)[-1] > before, process)
             time.sleep(rng.uniform(0, 0.1))
         else:  # while the directory of a checkpoint is being written
-            wait_for(lambda stale=unfinished(path): unfinished(path) - stale, process)
+            wait_for(lambda torn=torn: unfinished(path) - torn, process)
             time.sleep(rng.uniform(0, 0.02))
         process.kill()
         process.join()
