@@ -16,7 +16,9 @@ class TinyState(NamedTuple):
 
 
 class Tiny:
-    """Reward 1, or for the action that matches a random observation where `guess`; ends by `end` after `limit` steps."""
+    """Reward 1, or for the action that matches a random observation where `guess`; ends by `end` after `limit`
+    steps.
+    """
 
     default_params: Any = None
     reward_channels = ("reward",)

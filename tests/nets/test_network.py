@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from rlx.nets import Conv3x3, Inputs, Network, prepare, vector_size
+from rlx.space import Box, Dict, Discrete, MultiDiscrete
+
+
+def test_memory_of_a_rollout_is_that_of_each_episode_alone():
+    # lengths 3, 4 and the rest, cut at other places in the second environment
+    network = Network(2, hidden=(8,), memory=5)
+    obs = jax.random.normal(jax.random.key(0), (10, 2, 3))
+    reset = np.zeros((10, 2), bool)
+    reset[[0, 3, 7], 0] = True
+    reset[[0, 6], 1] = True
+    carry = jax.random.normal(jax.random.key(1), (2, 5))  # a memory that the first reset must empty
+    params = network.init(jax.random.key(2), Inputs(obs, None, None), carry, jnp.asarray(reset))
+    outputs, carries = network.apply(params, Inputs(obs, None, None), carry, jnp.asarray(reset))
+    for b, cuts in enumerate([[0, 3, 7, 10], [0, 6, 10]]):
+        for start, stop in itertools.pairwise(cuts):
+            alone = Inputs(obs[start:stop, b : b + 1], None, None)
+            first = jnp.zeros((stop - start, 1), bool)
+            expected, memory = network.apply(params, alone, network.initial_carry(1), first)
+            np.testing.assert_allclose(outputs[start:stop, b], expected[:, 0], atol=1e-6)
+            np.testing.assert_allclose(carries[start:stop, b], memory[:, 0], atol=1e-6)
+
+
+def test_memory_goes_on_where_nothing_resets():
+    network = Network(2, hidden=(8,), memory=5)
+    obs = jax.random.normal(jax.random.key(0), (6, 2, 3))
+    reset = jnp.zeros((6, 2), bool)
+    params = network.init(jax.random.key(2), Inputs(obs, None, None), network.initial_carry(2), reset)
+    whole, _ = network.apply(params, Inputs(obs, None, None), network.initial_carry(2), reset)
+    half, carries = network.apply(params, Inputs(obs[:3], None, None), network.initial_carry(2), reset[:3])
+    rest, _ = network.apply(params, Inputs(obs[3:], None, None), carries[-1], reset[3:])
+    np.testing.assert_allclose(whole, jnp.concatenate([half, rest]), atol=1e-6)
+
+
+@pytest.mark.parametrize("batch", [(4,), (2, 3)])
+def test_matrix_product_is_the_convolution(batch):
+    x = jax.random.normal(jax.random.key(0), (*batch, 6, 5, 3))
+    conv = Conv3x3(4)
+    params = conv.init(jax.random.key(1), x)
+    kernel = params["params"]["kernel"].reshape(3, 3, 3, 4)
+    expected = jax.lax.conv_general_dilated(
+        x.reshape(-1, 6, 5, 3), kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    np.testing.assert_allclose(conv.apply(params, x), expected.reshape(*batch, 4, 3, 4), atol=1e-5)
+
+
+def test_prepare_joins_parts_and_takes_the_mask_out():
+    space = Dict(
+        {
+            "a": Box(-1.0, 1.0, (2, 2)),
+            "b": Discrete(3),
+            "c": MultiDiscrete((2, 2)),
+            "d": Dict({"image": Box(0, 1, (4, 4, 2))}),
+            "image": Box(0, 1, (4, 4, 1), bool),
+            "action_mask": Box(0, 1, (5,), bool),
+        }
+    )
+    obs = {
+        "a": jnp.arange(8.0).reshape(2, 2, 2),
+        "b": jnp.array([2, 0]),
+        "c": jnp.array([[0, 1], [1, 1]]),
+        "d": {"image": jnp.ones((2, 4, 4, 2))},
+        "image": jnp.zeros((2, 4, 4, 1), bool),
+        "action_mask": jnp.ones((2, 5), bool),
+    }
+    inputs = prepare(space, obs)
+    np.testing.assert_array_equal(inputs.vector, [[0, 1, 2, 3, 0, 0, 1, 1, 0, 0, 1], [4, 5, 6, 7, 1, 0, 0, 0, 1, 0, 1]])
+    assert vector_size(space) == 11
+    np.testing.assert_array_equal(inputs.image[0, 0, 0], [1, 1, 0])
+    assert inputs.mask.shape == (2, 5)
