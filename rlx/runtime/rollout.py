@@ -1,4 +1,6 @@
-"""Stepping a batch of environments: resets told apart from steps, and returns of finished episodes without stacking them."""
+"""Stepping a batch of environments: resets told apart from steps, and returns of finished episodes without stacking
+them.
+"""
 
 from __future__ import annotations
 
@@ -75,8 +77,8 @@ def init_episode_sums(num_envs: int, num_channels: int) -> EpisodeSums:
 def finished_episodes(sums: EpisodeSums, reward: jax.Array, done: jax.Array) -> tuple[EpisodeSums, Mean, Mean]:
     """Mean return `[K]` and mean length of the episodes that end in `reward [T, B, K]`, `done [T, B]`.
 
-    Everything up to an environment's last episode end belongs to finished episodes and everything after it to the running
-    one, so two masked sums suffice and no episode is looked at by itself.
+    Everything up to an environment's last episode end belongs to finished episodes and everything after it to the
+    running one, so two masked sums suffice and no episode is looked at by itself.
     """
     time = jnp.arange(done.shape[0])[:, None]
     last = jnp.max(jnp.where(done, time, -1), axis=0)  # [B]; -1: none ended

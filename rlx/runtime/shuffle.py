@@ -9,10 +9,11 @@ import jax.numpy as jnp
 def shuffle(key: jax.Array, size: int, repeats: int = 1) -> jax.Array:
     """`repeats` independent random orders of `0 .. size - 1`, int32 `[repeats, size]`.
 
-    Each index sits in the low bits of a 32-bit word whose high bits are random, and the words are sorted: one operand, where
-    `jax.random.permutation` sorts pairs, several times over (on CPU a tenth of its cost). Equal high bits leave two indices in
-    ascending order, so with `b = ceil(log2(size))` a given pair is in order with probability `1/2 + 2^(b - 33)`: 1/2 + 2^-17 at 65,536
-    elements, which no minibatch notices. Not for sizes above 2^22, nor where exact uniformity matters.
+    Each index sits in the low bits of a 32-bit word whose high bits are random, and the words are sorted: one operand,
+    where `jax.random.permutation` sorts pairs, several times over (on CPU a tenth of its cost). Equal high bits leave
+    two indices in ascending order, so with `b = ceil(log2(size))` a given pair is in order with probability `1/2 +
+    2^(b - 33)`: 1/2 + 2^-17 at 65,536 elements, which no minibatch notices. Not for sizes above 2^22, nor where exact
+    uniformity matters.
 
     Raises:
       ValueError: if `size` is not between 1 and 2^22.
