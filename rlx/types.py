@@ -70,6 +70,7 @@ class RewardSource(NamedTuple):
     learning of the source itself (a predictor, a reward model), once for each batch. Off-policy algorithms store what
     `compute` gave and, where a source has `rescore`, ask it again for replayed transitions, in any order and under the
     source's newest state: a source whose reward depends on one transition alone should have it, an episodic one cannot.
+    `stored` is what a channel that cannot be scored again keeps; None where all of them must be.
     """
 
     init: Callable[[Array, EnvSpec], PyTree]  # (key, spec) -> state
@@ -80,7 +81,7 @@ class RewardSource(NamedTuple):
         [PyTree, Transition, Array], tuple[PyTree, dict[str, Any]]
     ]  # (state, batch, key) -> state, metrics
     channels: tuple[Channel, ...]
-    rescore: Callable[[PyTree, Transition, Array, Array], Array] | None = (
+    rescore: Callable[[PyTree, Transition, Array | None, Array], Array] | None = (
         None  # (state, batch, stored, key) -> [T, B, k]
     )
 

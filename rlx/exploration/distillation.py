@@ -6,40 +6,43 @@ import jax
 import jax.numpy as jnp
 
 from rlx import check
-from rlx.types import Array
 
 
-def distill_bonus(prediction: Array, target: Array) -> Array:
-    """Squared error of the predictor, `b = (1/D) sum_d (prediction_d - target_d)^2`.
+def distill_loss(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """Squared error of the predictor, `(1 / D) sum_d (prediction_d - target_d)^2`, of each row.
 
-    Args:
-      prediction: `[..., D]`, features of the *next* observation by the predictor. No gradient flows.
-      target: `[..., D]`, those by the target. No gradient flows.
+    Shapes: both `[..., D]` -> `[...]`. Differentiated: `prediction`, not `target`.
 
-    Returns:
-      Bonus `[...]`. Its scale is that of the target's features and it falls during training: divide it by the running
-      deviation of its return (`rlx.reward.normalise_by_return`) before adding it to anything.
+    With many environments the predictor learns on a random part of the rows, or the bonus vanishes too soon: average
+    over the rows kept, not over all.
 
-    Source: Burda et al., "Exploration by Random Network Distillation", 2018.
-    """
-    return jax.lax.stop_gradient(distill_loss(prediction, target))
-
-
-def distill_loss(prediction: Array, target: Array) -> Array:
-    """`distill_bonus` as a loss to be minimised: the gradient flows into `prediction` only.
-
-    Args:
-      prediction: `[..., D]`.
-      target: `[..., D]`, held fixed.
-
-    Returns:
-      Loss `[...]` of each row. Training on a random part of the rows keeps the bonus from vanishing too soon with many
-      environments: average over the rows kept, not over all.
+    >>> distill_loss(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 0.0]])).tolist()
+    [2.5]
 
     Raises:
-      ValueError: if the shapes differ.
+      ValueError: for shapes that differ.
 
-    Source: Burda et al., "Exploration by Random Network Distillation", 2018.
+    Source: Burda et al., "Exploration by Random Network Distillation" (2018).
     """
     check.same_shape(prediction=prediction, target=target)
     return jnp.mean(jnp.square(prediction - jax.lax.stop_gradient(target)), axis=-1)
+
+
+def distill_bonus(prediction: jax.Array, target: jax.Array) -> jax.Array:
+    """`distill_loss` as a reward: large where the predictor has seen nothing similar.
+
+    Shapes: both `[..., D]` -> `[...]`. Differentiated: nothing.
+
+    Both are features of the *next* observation. The bonus has the scale of the target's features and falls during
+    training, so divide it by the running deviation of its return (`rlx.reward.normalise_by_return`); and observations
+    must be normalised first, or it is nearly the same everywhere.
+
+    >>> distill_bonus(jnp.array([[1.0, 2.0]]), jnp.array([[0.0, 0.0]])).tolist()
+    [2.5]
+
+    Raises:
+      ValueError: for shapes that differ.
+
+    Source: Burda et al., "Exploration by Random Network Distillation" (2018).
+    """
+    return jax.lax.stop_gradient(distill_loss(prediction, target))

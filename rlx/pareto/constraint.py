@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import jax
@@ -12,186 +12,195 @@ import numpy as np
 from rlx import check
 from rlx.types import Array, Weighting, WeightingStats
 
-LagrangeProjection = Literal["relu", "softplus", "sigmoid", "tanh"]
+Projection = Literal["relu", "softplus", "sigmoid", "tanh"]
 
 _SMOOTH = {"softplus": jax.nn.softplus, "sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh}
 
 
 def lagrange_update(
-    parameter: Array, cost: Array, limit: Array, learning_rate: Array | float, projection: LagrangeProjection = "relu"
+    parameter: Array, cost: Array, limit: Array | float, learning_rate: Array | float, projection: Projection = "relu"
 ) -> tuple[Array, Array]:
-    """One ascent step on the dual: the multiplier `lam` grows while the cost exceeds its limit.
+    """One ascent step on the dual: `(parameter, multiplier)`; the multiplier grows while the cost exceeds its limit.
 
-    `relu`: `x <- max(0, x + lr (J_c - d))`, `lam = x`. Others: `x <- x + lr proj'(x) (J_c - d)`, `lam = proj(x)`. `softplus` is
-    positive, `sigmoid` lies in (0, 1), and `tanh` in (-1, 1), for equality constraints: a negative multiplier pays for cost.
-    A target to exceed, `J >= theta`, is `cost = -J`, `limit = -theta`.
+    "relu": `x <- max(0, x + lr (J_c - d))`, `lam = x`. Others: `x <- x + lr proj'(x) (J_c - d)`, `lam = proj(x)`.
 
-    Args:
-      parameter: `x`, any shape.
-      cost: measured `J_c`, same shape; no gradient flows anywhere.
-      limit: `d`, same shape or scalar, on the scale of `cost`: a limit on undiscounted episode costs needs undiscounted ones.
-      learning_rate: per unit of violation; scale it with the costs.
-      projection: from parameter to multiplier.
+    Shapes: all `[...]`; limit and learning rate may be scalars. Differentiated: nothing.
 
-    Returns:
-      New parameter and multiplier.
+    "softplus" is positive and "sigmoid" in (0, 1); "tanh", in (-1, 1), is for `J_c = d`: below the limit it pays for
+    cost. A return to be exceeded, `J >= theta`, is the cost `-J` with limit `-theta`. Usual mistakes: a limit on
+    discounted costs and a measurement of undiscounted ones, and trust in the last iterate, which circles the saddle
+    point (average over the last part of training, or use `pid_lagrange_update`).
+
+    >>> _, multiplier = lagrange_update(jnp.array([0.5]), jnp.array([3.0]), 2.0, 0.25)
+    >>> multiplier.tolist()
+    [0.75]
 
     Raises:
       ValueError: for an unknown projection.
 
-    Source: Ray, Achiam and Amodei, "Benchmarking Safe Exploration in Deep Reinforcement Learning", 2019; the bounded
-    projections: Moskovitz et al., "Confronting Reward Model Overoptimization with Constrained RLHF", 2024. The last iterate
-    oscillates about the saddle point: report averages over the last part of training, or use the PID form.
+    Source: Ray, Achiam and Amodei, "Benchmarking Safe Exploration in Deep Reinforcement Learning" (2019); Moskovitz et
+    al., "Confronting Reward Model Overoptimization with Constrained RLHF" (2024) for the bounded projections.
     """
-    violation = jax.lax.stop_gradient(cost) - limit
+    violation = cost - limit
     if projection == "relu":
         parameter = jnp.maximum(parameter + learning_rate * violation, 0.0)
-        return parameter, parameter
+        return jax.lax.stop_gradient((parameter, parameter))
     check.require(projection in _SMOOTH, "projection", projection, "'relu', 'softplus', 'sigmoid' or 'tanh'")
     project = _SMOOTH[projection]
-    parameter = jnp.asarray(parameter)
     _, slope = jax.jvp(project, (parameter,), (jnp.ones_like(parameter),))
     parameter = parameter + learning_rate * slope * violation
-    return parameter, project(parameter)
+    return jax.lax.stop_gradient((parameter, project(parameter)))
 
 
 def pid_lagrange_update(
     integral: Array,
     previous_cost: Array,
     cost: Array,
-    limit: Array,
-    *,
+    limit: Array | float,
     proportional: Array | float,
     integral_gain: Array | float,
     derivative: Array | float,
 ) -> tuple[Array, Array]:
-    """The multiplier as a PID controller of the violation; the integral alone is `lagrange_update` with `relu`.
+    """A multiplier that is a PID controller of the violation: `(integral, multiplier)`.
 
-    `e = J_c - d`, `I <- max(0, I + e)`, `lam = max(0, Kp e + Ki I + Kd max(0, J_c - J_c_previous))`.
+    `e = J_c - d`, `I <- max(0, I + e)`, `lam = max(0, Kp e + Ki I + Kd max(0, J_c - previous J_c))`.
 
-    Returns:
-      Multiplier and integral. The proportional term damps the oscillation that the integral alone has, and the derivative
-      acts on rising costs only. `I` carries no gain: `Ki = lr` makes `Ki I` the multiplier of `lagrange_update`.
+    Shapes: all `[...]`; limit and gains may be scalars. Differentiated: nothing.
 
-    Source: Stooke, Achiam and Abbeel, "Responsive Safety in Reinforcement Learning by PID Lagrangian Methods", 2020.
+    The proportional term damps the oscillation that the integral has alone, the derivative acts on rising costs only.
+    With `Kp = Kd = 0` it is `lagrange_update` with learning rate `Ki`, whose parameter is `Ki I`.
+
+    >>> integral, multiplier = pid_lagrange_update(
+    ...     jnp.array([1.0]), jnp.array([2.5]), jnp.array([3.0]), 2.0, 0.5, 0.25, 2.0
+    ... )
+    >>> integral.tolist(), multiplier.tolist()
+    ([2.0], [2.0])
+
+    Source: Stooke, Achiam and Abbeel, "Responsive Safety in Reinforcement Learning by PID Lagrangian Methods" (2020).
     """
-    cost = jax.lax.stop_gradient(cost)
     error = cost - limit
     integral = jnp.maximum(integral + error, 0.0)
     rise = jnp.maximum(cost - previous_cost, 0.0)
-    return jnp.maximum(proportional * error + integral_gain * integral + derivative * rise, 0.0), integral
+    multiplier = jnp.maximum(proportional * error + integral_gain * integral + derivative * rise, 0.0)
+    return jax.lax.stop_gradient((integral, multiplier))
 
 
 def mix_advantages(reward_advantage: Array, cost_advantage: Array, multiplier: Array) -> Array:
-    """`(A_r - sum_i lam_i A_c,i) / (1 + sum_i |lam_i|)`: the Lagrangian's advantage at a bounded scale.
+    """The Lagrangian's advantage at a bounded scale, `(A_r - sum_i lam_i A_c,i) / (1 + sum_i |lam_i|)`.
 
-    Args:
-      reward_advantage: `[...]`.
-      cost_advantage: `[..., k]`.
-      multiplier: `[k]`.
+    Shapes: `[...]`, `[..., k]`, `[k]` -> `[...]`. Differentiated: nothing is stopped.
 
-    Both must be in the units of their returns: dividing each by its own deviation first changes what a multiplier means.
+    Usual mistake: to divide each advantage by its own deviation first, which changes what a multiplier means.
+
+    >>> mix_advantages(jnp.array([4.0]), jnp.array([[2.0]]), jnp.array([1.0])).tolist()
+    [1.0]
+
+    Source: Stooke, Achiam and Abbeel, "Responsive Safety in Reinforcement Learning by PID Lagrangian Methods" (2020).
     """
     return (reward_advantage - cost_advantage @ multiplier) / (1.0 + jnp.abs(multiplier).sum())
 
 
 class LagrangianState(NamedTuple):
-    """State of `lagrangian`."""
+    """State of `lagrangian`; `[number of limits]` each."""
 
-    parameter: Array  # [number of limits]
-    multiplier: Array  # [number of limits]
+    parameter: Array
+    multiplier: Array
 
 
-class PIDState(NamedTuple):
-    """State of `pid_lagrangian`."""
+class PIDLagrangianState(NamedTuple):
+    """State of `pid_lagrangian`; `[number of limits]` each."""
 
-    integral: Array  # [number of limits]
-    previous_cost: Array  # [number of limits]
-    multiplier: Array  # [number of limits]
-    started: Array  # bool []: a cost has been measured
+    integral: Array
+    multiplier: Array
+    previous_cost: Array  # infinite before the first measurement: no rise
 
 
 def lagrangian(
-    limits: Mapping[int, float | Array],
+    limits: Mapping[int, Array | float],
     *,
-    learning_rate: float | Array = 0.05,
-    projection: LagrangeProjection = "relu",
-    initial: float | Array = 0.0,
+    learning_rate: Array | float = 0.05,
+    projection: Projection = "relu",
+    initial: Array | float = 0.0,
     rewards: Sequence[float] | None = None,
 ) -> Weighting:
-    """Channels with a limit are costs, kept below it by Lagrange multipliers; the others are rewards.
+    """Channels with a limit are costs, which Lagrange multipliers keep below it; the others are rewards.
 
-    Weights: `rewards_k / (1 + sum |lam|)` for a reward, `-lam_i / (1 + sum |lam|)` for a cost. Multipliers move by `lagrange_update`
-    once for each batch in which an episode ended, and stay otherwise. Metrics, `[number of limits]` each: `multiplier`,
-    and `violation`, the cost less its limit (0 when no episode ended).
+    Weights are those of `mix_advantages`: `rewards_k / (1 + sum |lam|)` for a reward, `-lam_i / (1 + sum |lam|)` for a
+    cost. The multipliers make a step of `lagrange_update` with each batch in which an episode ended. Metrics, one
+    number for each limit: `multiplier`, and `violation`, the cost less its limit (0 where no episode ended).
 
-    The cost is `stats.returns`, the mean *undiscounted* episode cost, so a limit is in those units. A limit on discounted
-    cost is the same thing only where discounting is a real chance of termination.
+    A cost is measured by the mean *undiscounted* return of the channel over the episodes that ended; limits are in
+    those units. A limit on a discounted cost is the same only where discounting is a real chance that the episode ends.
 
     Args:
-      limits: from the channel's index to its limit.
-      learning_rate: of `lagrange_update`, per unit of violation. 0.05 suits costs of order one.
-      projection: of `lagrange_update`.
-      initial: parameter before the first step, scalar or one for each limit.
-      rewards: weights of the K - number of limits reward channels in order; 1 by default.
+      limits: from the index of a channel to its limit.
+      learning_rate: of the multipliers, per unit of violation; 0.05 suits costs of order one.
+      projection: from parameter to multiplier, see `lagrange_update`.
+      initial: parameters at the start.
+      rewards: weights of the other channels, in their order; 1 by default.
 
     Raises:
-      ValueError: without limits, or (in `init`) for a channel that is not there or a wrong number of `rewards`.
+      ValueError: without limits; (in `init`) for a channel that does not exist, if no channel is left as a reward, or
+        if their number is not that of `rewards`.
 
-    Advantages must not be normalised channel by channel (only after weighting): else the multiplier is on another scale.
+    Source: see `lagrange_update`.
     """
     costs, limit = _read_limits(limits)
 
     def init(num_channels: int) -> LagrangianState:
         _check_channels(costs, rewards, num_channels)
         parameter = jnp.broadcast_to(jnp.asarray(initial, jnp.float32), limit.shape)
-        # a step of length zero: the multiplier that belongs to the initial parameter
         return LagrangianState(*lagrange_update(parameter, limit, limit, 0.0, projection))
 
-    def update(state: LagrangianState, stats: WeightingStats) -> tuple[Array, LagrangianState, dict[str, Any]]:
-        cost, ended = stats.returns[costs], stats.episodes > 0
-        new = LagrangianState(*lagrange_update(state.parameter, cost, limit, learning_rate, projection))
-        state = jax.tree.map(lambda x, y: jnp.where(ended, x, y), new, state)
-        return _weights(state.multiplier, costs, rewards, stats.returns.shape[0]), state, _metrics(state.multiplier, cost - limit, ended)
+    def step(state: LagrangianState, cost: Array) -> LagrangianState:
+        return LagrangianState(*lagrange_update(state.parameter, cost, limit, learning_rate, projection))
 
-    return Weighting(init, update)
+    return Weighting(init, _update(step, costs, limit, rewards))
 
 
 def pid_lagrangian(
-    limits: Mapping[int, float | Array],
+    limits: Mapping[int, Array | float],
     *,
-    proportional: float | Array = 0.1,
-    integral_gain: float | Array = 0.01,
-    derivative: float | Array = 0.01,
+    proportional: Array | float = 0.1,
+    integral_gain: Array | float = 0.01,
+    derivative: Array | float = 0.01,
     rewards: Sequence[float] | None = None,
 ) -> Weighting:
-    """`lagrangian` with the multipliers of `pid_lagrange_update`: less overshoot and oscillation for three gains to set.
+    """`lagrangian` with the multipliers of `pid_lagrange_update`, which oscillate less for three gains to be set.
 
-    Limits, weights, metrics, errors and the warning about units are those of `lagrangian`.
+    Limits, weights, metrics, errors and the units of costs are those of `lagrangian`; gains are per unit of cost.
+
+    Source: see `pid_lagrange_update`.
     """
     costs, limit = _read_limits(limits)
 
-    def init(num_channels: int) -> PIDState:
+    def init(num_channels: int) -> PIDLagrangianState:
         _check_channels(costs, rewards, num_channels)
         zeros = jnp.zeros(limit.shape)
-        return PIDState(zeros, zeros, zeros, jnp.zeros((), bool))
+        return PIDLagrangianState(zeros, zeros, jnp.full(limit.shape, jnp.inf))
 
-    def update(state: PIDState, stats: WeightingStats) -> tuple[Array, PIDState, dict[str, Any]]:
+    def step(state: PIDLagrangianState, cost: Array) -> PIDLagrangianState:
+        gains = proportional, integral_gain, derivative
+        return PIDLagrangianState(*pid_lagrange_update(state.integral, state.previous_cost, cost, limit, *gains), cost)
+
+    return Weighting(init, _update(step, costs, limit, rewards))
+
+
+def _update(
+    step: Callable[[Any, Array], Any], costs: np.ndarray, limit: Array, rewards: Sequence[float] | None
+) -> Callable[[Any, WeightingStats], tuple[Array, Any, dict[str, Any]]]:
+    """`Weighting.update` that lets `step(state, cost)` move the multipliers where an episode ended."""
+
+    def update(state: Any, stats: WeightingStats) -> tuple[Array, Any, dict[str, Any]]:
         cost, ended = stats.returns[costs], stats.episodes > 0
-        multiplier, integral = pid_lagrange_update(
-            state.integral,
-            jnp.where(state.started, state.previous_cost, cost),
-            cost,
-            limit,
-            proportional=proportional,
-            integral_gain=integral_gain,
-            derivative=derivative,
-        )
-        new = PIDState(integral, cost, multiplier, jnp.ones((), bool))
-        state = jax.tree.map(lambda x, y: jnp.where(ended, x, y), new, state)
-        return _weights(state.multiplier, costs, rewards, stats.returns.shape[0]), state, _metrics(state.multiplier, cost - limit, ended)
+        state = jax.tree.map(lambda new, old: jnp.where(ended, new, old), step(state, cost), state)
+        others = np.setdiff1d(np.arange(stats.returns.shape[0]), costs)
+        weights = jnp.zeros_like(stats.returns).at[others].set(1.0 if rewards is None else jnp.asarray(rewards))
+        weights = weights.at[costs].set(-state.multiplier) / (1.0 + jnp.abs(state.multiplier).sum())
+        violation = jnp.where(ended, cost - limit, 0.0)
+        return weights, state, {"multiplier": state.multiplier, "violation": violation}
 
-    return Weighting(init, update)
+    return update
 
 
 def _read_limits(limits: Mapping[int, float | Array]) -> tuple[np.ndarray, Array]:
@@ -205,14 +214,6 @@ def _check_channels(costs: np.ndarray, rewards: Sequence[float] | None, num_chan
     check.require(bool(inside) and len(costs) < num_channels, "limits", costs.tolist(), allowed)
     if rewards is not None:
         number = num_channels - len(costs)
-        check.require(len(rewards) == number, "rewards", rewards, f"one weight for each of the {number} reward channels")
-
-
-def _weights(multiplier: Array, costs: np.ndarray, rewards: Sequence[float] | None, num_channels: int) -> Array:
-    others = np.setdiff1d(np.arange(num_channels), costs)
-    weights = jnp.zeros(num_channels).at[others].set(1.0 if rewards is None else jnp.asarray(rewards))
-    return weights.at[costs].set(-multiplier) / (1.0 + jnp.abs(multiplier).sum())
-
-
-def _metrics(multiplier: Array, violation: Array, ended: Array) -> dict[str, Any]:
-    return {"multiplier": multiplier, "violation": jnp.where(ended, violation, 0.0)}
+        check.require(
+            len(rewards) == number, "rewards", rewards, f"one weight for each of the {number} reward channels"
+        )

@@ -15,7 +15,7 @@ class RunningMoments(NamedTuple):
 
     mean: jax.Array
     var: jax.Array
-    count: jax.Array  # float32 []; stops growing when a batch is less than 2^-24 of it, and the moments then stay put
+    count: jax.Array  # float32 []; grows up to 2^24 batches' worth, from where on the oldest samples slowly fade
 
 
 def init_moments(shape: tuple[int, ...] = ()) -> RunningMoments:
@@ -30,11 +30,13 @@ def init_moments(shape: tuple[int, ...] = ()) -> RunningMoments:
 def merge_moments(a: RunningMoments, b: RunningMoments) -> RunningMoments:
     """Moments of the union of two disjoint sets of samples, exactly.
 
-    With `n = n_a + n_b` and `delta = mean_b - mean_a`: `mean = mean_a + delta n_b / n`,
-    `n var = n_a var_a + n_b var_b + delta^2 n_a n_b / n`. No squares of sums are subtracted, so float32 keeps its
-    digits where the mean is far from zero. Where both are empty the result is `a`.
+    With `w = n_b / (n_a + n_b)` and `delta = mean_b - mean_a`: `mean = mean_a + w delta`,
+    `var = (1 - w) var_a + w var_b + w (1 - w) delta^2`. No squares of sums are subtracted and no sum grows with the
+    stream, so float32 keeps its digits where the mean is far from zero and however many samples come. Where both are
+    empty the result is `a`.
 
-    Source: Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances", 1979.
+    Source: Chan, Golub and LeVeque, "Updating Formulae and a Pairwise Algorithm for Computing Sample Variances"
+    (1979).
 
     >>> low, high = (update_moments(init_moments(), jnp.array(x)) for x in ([1.0, 2.0], [6.0]))
     >>> both = merge_moments(low, high)
@@ -44,10 +46,8 @@ def merge_moments(a: RunningMoments, b: RunningMoments) -> RunningMoments:
     count = a.count + b.count
     share = b.count / jnp.maximum(count, 1.0)
     delta = b.mean - a.mean
-    mean = a.mean + delta * share
     var = a.var * (1.0 - share) + b.var * share + jnp.square(delta) * share * (1.0 - share)
-    empty = count == 0
-    return RunningMoments(jnp.where(empty, a.mean, mean), jnp.where(empty, a.var, var), count)
+    return RunningMoments(a.mean + delta * share, var, count)
 
 
 def update_moments(
@@ -56,10 +56,11 @@ def update_moments(
     """Moments after the samples of `batch [..., *shape]` too; all leading axes are samples.
 
     With `axis_name` the batches of all shards along that mapped axis count as one: the result is what one device would
-    get from all of them, and is the same on every shard. `mask [...]` is true where a sample counts.
+    get from all of them, and is the same on every shard. (The mean of the shards' variances would lack the spread of
+    their means.) `mask [...]`, bool with the leading axes of `batch`, is true where a sample counts.
 
     Raises:
-      ValueError: if the last axes of `batch` are not the moments' shape.
+      ValueError: if the last axes of `batch` are not the moments' shape, or `mask` has not the shape of the others.
 
     >>> seen = update_moments(init_moments(), jnp.array([1.0, 2.0, 3.0, 4.0]))
     >>> float(seen.mean), float(seen.var)
@@ -73,19 +74,20 @@ def update_moments(
         f"{moments.mean.shape}, the shape of the moments",
     )
     leading = batch.shape[: batch.ndim - rank]
-    x = batch.reshape(-1, *moments.mean.shape)
-    weight = jnp.ones(x.shape[0]) if mask is None else jnp.broadcast_to(mask, leading).reshape(-1).astype(jnp.float32)
-    weight = weight.reshape(-1, *(1,) * rank)
+    valid = jnp.ones(leading, bool) if mask is None else mask
+    check.require(valid.shape == leading, "shape of mask", valid.shape, f"{leading}, the leading axes of batch")
+    valid = valid.reshape(*leading, *(1,) * rank)
 
-    def total(v: jax.Array) -> jax.Array:
-        summed = jnp.sum(v, axis=0)
+    def total(x: jax.Array) -> jax.Array:
+        summed = jnp.sum(jnp.where(valid, x, 0.0), axis=tuple(range(len(leading))))
         return summed if axis_name is None else jax.lax.psum(summed, axis_name)
 
-    count = total(weight).reshape(())
+    count = total(jnp.ones(valid.shape)).reshape(())
     divisor = jnp.maximum(count, 1.0)
-    mean = total(x * weight) / divisor
-    var = total(jnp.square(x - mean) * weight) / divisor  # a second pass over the batch: no cancellation
-    return merge_moments(moments, RunningMoments(mean, var, count))
+    deviation = batch.astype(jnp.float32) - moments.mean  # sums of small numbers where the mean is far from zero
+    shift = total(deviation) / divisor
+    var = total(jnp.square(deviation - shift)) / divisor
+    return merge_moments(moments, RunningMoments(moments.mean + shift, var, count))
 
 
 def normalise(x: jax.Array, moments: RunningMoments, clip: float = jnp.inf) -> jax.Array:

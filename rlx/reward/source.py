@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from rlx import check
-from rlx.reward.moments import RunningMoments, init_moments, update_moments
+from rlx.reward.transform import RewardTransform
 from rlx.types import Array, Channel, EnvSpec, PyTree, RewardSource, Transition
 
 
@@ -69,102 +69,67 @@ def stack(*sources: RewardSource) -> RewardSource:
         }
         return tuple(st for st, _ in results), metrics
 
-    def rescore(state: PyTree, batch: Transition, stored: Array, key: Array) -> Array:
-        parts = jnp.split(stored, ends[:-1], axis=-1)
+    def rescore(state: PyTree, batch: Transition, stored: Array | None, key: Array) -> Array:
         keys = jax.random.split(key, len(sources))
-        return jnp.concatenate(
-            [
-                part if s.rescore is None else s.rescore(st, batch, part, k)
-                for s, st, part, k in zip(sources, state, parts, keys, strict=True)
-            ],
-            axis=-1,
-        )
+        rewards = []
+        for source, inner, end, key in zip(sources, state, ends, keys, strict=True):
+            kept = None if stored is None else stored[..., end - len(source.channels) : end]
+            if source.rescore is not None:
+                rewards.append(source.rescore(inner, batch, kept, key))
+            elif kept is not None:
+                rewards.append(kept)
+            else:
+                raise ValueError(f"stacked sources must all be able to rescore; {source.channels[0].name} is not")
+        return jnp.concatenate(rewards, axis=-1)
 
     can_rescore = any(s.rescore is not None for s in sources)
     return RewardSource(init, compute, update, channels, rescore if can_rescore else None)
 
 
-class RewardTransform(NamedTuple):
-    """A transform of rewards that remembers something: running statistics, an episode's past."""
-
-    init: Callable[[EnvSpec, int], PyTree]  # (spec, number of channels) -> state
-    apply: Callable[
-        [PyTree, Array, Transition], tuple[Array, PyTree]
-    ]  # (state, rewards [T, B, k], batch) -> rewards, state
-
-
 def chain(source: RewardSource, *transforms: Callable[[Array], Array] | RewardTransform) -> RewardSource:
     """`source` with its rewards `[T, B, k]` passed through each transform in turn.
 
-    A transform without memory is a plain function of the rewards (`lambda r: 0.1 * r`, `jnp.tanh`). One with memory
-    makes the rewards depend on the stream, so replayed transitions keep the rewards that they were stored with.
+    A transform without memory is a plain function of the rewards (`lambda r: 0.1 * r`, `jnp.tanh`). Replayed
+    transitions are scored again if the source and every transform can do so, and else keep what they were stored with.
+
+    Raises:
+      ValueError: (in `rescore`) around a `stack` of which some sources can rescore and others cannot: transform those
+        one by one, inside the stack.
     """
-    stateful = tuple(t for t in transforms if isinstance(t, RewardTransform))
 
     def init(key: Array, spec: EnvSpec) -> PyTree:
-        return source.init(key, spec), tuple(t.init(spec, len(source.channels)) for t in stateful)
+        memories = (t.init(spec, len(source.channels)) if isinstance(t, RewardTransform) else () for t in transforms)
+        return source.init(key, spec), tuple(memories)
 
     def compute(state: PyTree, batch: Transition, key: Array) -> tuple[Array, PyTree]:
         rewards, inner = source.compute(state[0], batch, key)
-        remaining, after = iter(state[1]), []
-        for transform in transforms:
+        after = []
+        for transform, memory in zip(transforms, state[1], strict=True):
             if isinstance(transform, RewardTransform):
-                rewards, memory = transform.apply(next(remaining), rewards, batch)
-                after.append(memory)
+                rewards, memory = transform.apply(memory, rewards, batch)
             else:
                 rewards = transform(rewards)
+            after.append(memory)
         return rewards, (inner, tuple(after))
 
     def update(state: PyTree, batch: Transition, key: Array) -> tuple[PyTree, dict[str, Any]]:
         inner, metrics = source.update(state[0], batch, key)
         return (inner, state[1]), metrics
 
-    inner_rescore = source.rescore
-    if inner_rescore is None or stateful:
+    rescore_source = source.rescore
+    rescore_with = [t.rescore if isinstance(t, RewardTransform) else _without_memory(t) for t in transforms]
+    if rescore_source is None or None in rescore_with:
         return RewardSource(init, compute, update, source.channels)
 
-    def rescore(state: PyTree, batch: Transition, stored: Array, key: Array) -> Array:
-        rewards = inner_rescore(state[0], batch, stored, key)
-        for transform in transforms:
-            rewards = transform(rewards)  # type: ignore[operator]
+    def rescore(state: PyTree, batch: Transition, stored: Array | None, key: Array) -> Array:
+        del stored  # transformed already
+        rewards = rescore_source(state[0], batch, None, key)
+        for transform, memory in zip(rescore_with, state[1], strict=True):
+            rewards = transform(memory, rewards)  # type: ignore[misc]
         return rewards
 
     return RewardSource(init, compute, update, source.channels, rescore)
 
 
-class ReturnState(NamedTuple):
-    """The discounted return so far of each environment, and the moments of all that were seen."""
-
-    returns: Array  # [B, k]
-    moments: RunningMoments  # [k]
-
-
-def normalise_by_return(
-    discount: Array | float, episodic: Array | bool = True, *, axis_name: str | None = None
-) -> RewardTransform:
-    """Divide each channel by the running standard deviation of its discounted return; nothing is subtracted.
-
-    `G_t = discount G_{t-1} (0 after an episode's end, for episodic channels) + r_t` runs *forward* in each environment
-    and goes on from batch to batch; rewards become `r_t / std(G)`, with the deviation over all steps and environments
-    seen so far, this batch included. `discount` and `episodic` are scalars or `[k]`.
-
-    Source: Burda et al., "Exploration by Random Network Distillation", 2018 (section 2.4). The usual mistake is to run
-    the return over environments in place of time, or to forget its carry between batches.
-    """
-
-    def init(spec: EnvSpec, num_channels: int) -> ReturnState:
-        return ReturnState(jnp.zeros((spec.num_envs, num_channels)), init_moments((num_channels,)))
-
-    def apply(state: ReturnState, rewards: Array, batch: Transition) -> tuple[Array, ReturnState]:
-        done = (batch.terminated | batch.truncated)[..., None] & jnp.asarray(episodic)
-
-        def step(carry: Array, xs: tuple[Array, Array]) -> tuple[Array, Array]:
-            reward, ended = xs
-            total = discount * carry + reward
-            return jnp.where(ended, 0.0, total), total
-
-        carry, returns = jax.lax.scan(step, state.returns, (rewards, done), unroll=8)
-        moments = update_moments(state.moments, returns, axis_name=axis_name)
-        return rewards * jax.lax.rsqrt(moments.var + 1e-8), ReturnState(carry, moments)
-
-    return RewardTransform(init, apply)
+def _without_memory(transform: Callable[[Array], Array]) -> Callable[[PyTree, Array], Array]:
+    return lambda memory, rewards: transform(rewards)
