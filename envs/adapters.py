@@ -38,7 +38,7 @@ class GymnaxEnv:
 
     @property
     def name(self) -> str:
-        return self.env.name
+        return getattr(self.env, "name", type(self.env).__name__)
 
     def reset_env(self, key: Array, params: Any) -> tuple[PyTree, PyTree]:
         obs, state = self.env.reset_env(key, params)
@@ -57,7 +57,7 @@ class GymnaxEnv:
 
     def observation_space(self, params: Any) -> space.Space:
         declared: Any = _float_boxes(space.from_gymnax(self.env.observation_space(params)))
-        return _unbounded(declared.shape) if self.env.name in _WRONG_BOUNDS else declared
+        return _unbounded(declared.shape) if self.name in _WRONG_BOUNDS else declared
 
     def action_space(self, params: Any) -> Any:
         return space.from_gymnax(self.env.action_space(params))
@@ -123,19 +123,17 @@ def make_gymnax(name: str, **kwargs: Any) -> GymnaxEnv:
     return GymnaxEnv(gymnax.make(name, **kwargs)[0])
 
 
-def make_brax(name: str, backend: str | None = None, episode_length: int = 1000, **kwargs: Any) -> BraxEnv:
+def make_brax(name: str, backend: str = "spring", episode_length: int = 1000, **kwargs: Any) -> BraxEnv:
     """A brax environment; `kwargs` go to its constructor.
 
     Args:
-      backend: `spring` (the fastest, and the default), `positional`, `generalized` or `mjx`. `swimmer` has
-        `generalized` only.
+      backend: `spring` (the fastest), `positional`, `generalized` or `mjx`.
       episode_length: the time limit, steps.
     """
     try:
         from brax import envs as brax_envs
     except ImportError as error:
         raise ImportError("brax environments need the extra: pip install 'rlx[brax]'") from error
-    backend = backend or ("generalized" if name == "swimmer" else "spring")
     check.require(backend in _BRAX_BACKENDS, "backend", backend, "one of " + ", ".join(_BRAX_BACKENDS))
     return BraxEnv(brax_envs.get_environment(name, backend=backend, **kwargs), episode_length)
 
