@@ -127,7 +127,7 @@ def test_several_steps_give_the_value_of_the_only_policy():
 def test_each_channel_learns_its_own_value_of_the_policy_that_is_greedy_in_their_sum():
     mdp, weights, gamma = process(channels=2), np.array([1.0, -0.5]), np.array([0.8, 0.5])
     rewards = extrinsic((Channel("r0", discount=0.8), Channel("r1", discount=0.5)))
-    _, q = learn(mdp, TABULAR, 6_000, rewards=rewards, weighting=linear(weights))
+    _, q = learn(mdp, TABULAR, 6_000, rewards=rewards, weighting=linear(tuple(weights)))
     P, R = arrays(mdp)
     greedy = np.eye(ACTIONS)[(q @ weights).argmax(-1)]
     for k in range(2):

@@ -1,0 +1,357 @@
+"""Soft actor-critic (Haarnoja et al., "Soft Actor-Critic Algorithms and Applications", 2018).
+
+Box actions, squashed by tanh into the bounds of the space, over any number of reward channels: each critic has a head
+for each channel and one for the entropy bonus, which is a channel of weight 1 that the weighting does not see. With
+one channel of weight 1 the sum of the heads is the usual soft action value.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rlx import check
+from rlx.nets import Network, prepare
+from rlx.pareto import linear
+from rlx.policy import sac_policy_loss, sac_temperature_loss, tanh_log_det
+from rlx.reward import extrinsic
+from rlx.runtime.replay import Replay, add, init_replay, sample_uniform, window
+from rlx.runtime.rollout import EnvBatch, EpisodeSums, finished_episodes, init_episode_sums, reset_batch, step_batch
+from rlx.space import Box, from_gymnax
+from rlx.types import (
+    Algorithm,
+    Array,
+    Environment,
+    EnvSpec,
+    Mean,
+    Policy,
+    PyTree,
+    RewardSource,
+    Transition,
+    Weighting,
+    WeightingStats,
+)
+from rlx.value import greedy_action, take_action, td_loss
+
+LOG_STD_RANGE = (-5.0, 2.0)  # of the Gaussian before squashing; CleanRL
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of SAC. Floats may be traced (swept in one program); the rest fix the program's shape."""
+
+    num_envs: int = 8  # environments stepped side by side; 8: ours
+    num_steps: int = 1  # steps of each environment in one update
+    gradient_steps: int = 8  # in one update; the update-to-data ratio is this over num_envs * num_steps, 1 in the paper
+    batch_size: int = 256  # steps in one gradient step; 256: the paper
+    buffer_size: int = 100_000  # steps that the replay holds, rounded up to whole updates
+    learning_starts: int = 1_000  # environment steps with random actions that `init` takes, rounded up to whole updates
+    actor_learning_rate: float = 3e-4  # of Adam; 3e-4: the paper
+    critic_learning_rate: float = 3e-4  # the same
+    temperature_learning_rate: float = 3e-4  # the same; 0 keeps the temperature fixed
+    initial_temperature: float = 1.0  # reward per nat; 1: CleanRL
+    target_entropy: float | None = None  # nats, of actions scaled to [-1, 1]; None: minus their number of components
+    discount: float = 0.99  # per step, for channels that do not say
+    tau: float = 0.005  # how far the target critics move in a gradient step; 0.005: the paper
+    num_critics: int = 2  # of which the most pessimistic counts; 2: the paper
+    hidden: tuple[int, ...] = (256, 256)  # widths of the layers, actor and critics each
+    activation: Literal["tanh", "relu", "silu", "elu"] = "relu"
+    layer_norm: bool = False  # after each layer, before the activation
+    conv_features: int = 16  # channels of the 3x3 convolution that images go through
+
+    def __post_init__(self) -> None:
+        for name in ("num_envs", "num_steps", "gradient_steps", "batch_size", "buffer_size", "num_critics"):
+            check.count(name, getattr(self, name))
+        check.count("conv_features", self.conv_features)
+        check.count("learning_starts", self.learning_starts, 0)
+        for name in ("actor_learning_rate", "critic_learning_rate", "initial_temperature"):
+            check.positive(name, getattr(self, name))
+        check.in_range("temperature_learning_rate", self.temperature_learning_rate, 0.0)
+        check.in_range("discount", self.discount, 0.0, 1.0)
+        check.in_range("tau", self.tau, 0.0, 1.0, open_low=True)
+        if self.target_entropy is not None:
+            check.in_range("target_entropy", self.target_entropy)
+
+
+class Learner(NamedTuple):
+    """What a gradient step changes."""
+
+    params: PyTree  # "actor", "critic" (leaves stacked over critics), "log_temperature"
+    target_critic: PyTree
+    optimiser: PyTree
+
+
+class State(NamedTuple):
+    """Everything that SAC remembers between updates."""
+
+    learner: Learner
+    replay: Replay  # of `Stored`
+    envs: EnvBatch
+    episodes: EpisodeSums
+    source: PyTree
+    weighting: PyTree
+    weights: Array  # [K] of the channels
+    key: Array
+
+
+class Stored(NamedTuple):
+    """Rows of the replay."""
+
+    step: Transition  # with actions scaled to [-1, 1]
+    reward: Array  # [T, B, K], as it was when the step was taken
+
+
+def make(
+    config: Config,
+    env: Environment,
+    env_params: Any = None,
+    *,
+    rewards: RewardSource | None = None,
+    weighting: Weighting | None = None,
+) -> Algorithm:
+    """SAC on `env`, for the channels of `rewards` (by default the environment's) combined by `weighting` (their sum).
+
+    `init` fills the replay with `learning_starts` steps of uniformly random actions, so that `update` learns from the
+    first on and needs no branch: after n updates `learning_starts + n * steps_per_update` environment steps have been
+    taken, the former rounded up to a multiple of `steps_per_update`.
+
+    Raises:
+      TypeError: for an action space that is not a Box. ValueError: for a Box that is unbounded or not of rank 1, a
+      channel that is not episodic, or a weighting that needs
+        the Gram matrix of policy gradients.
+    """
+    env_params = env.default_params if env_params is None else env_params
+    obs_space = from_gymnax(env.observation_space(env_params))
+    action_space = from_gymnax(env.action_space(env_params))
+    if not isinstance(action_space, Box):
+        raise TypeError(f"SAC takes Box actions; got {action_space!r}: use ppo, or for Discrete dqn")
+    low, high = action_bounds(action_space)
+    num_components = low.shape[0]
+    env_channels = tuple(getattr(env, "reward_channels", ("reward",)))
+    rewards = extrinsic(env_channels) if rewards is None else rewards
+    channels, num_channels = rewards.channels, len(rewards.channels)
+    continuing = [c.name for c in channels if not c.episodic]
+    check.require(not continuing, "channels", continuing, "episodic: a replayed step does not know the next episode")
+    weighting = linear(jnp.ones(num_channels)) if weighting is None else weighting
+    check.require(
+        not weighting.needs_gram, "weighting", weighting, "one without needs_gram, which SAC does not compute"
+    )
+    spec = EnvSpec(obs_space, action_space, env_channels, config.num_envs)
+    # the last head is the entropy bonus
+    discounts = [config.discount if c.discount is None else c.discount for c in channels] + [config.discount]
+    gamma = jnp.stack([jnp.asarray(discount, jnp.float32) for discount in discounts])
+    is_bonus = jnp.arange(num_channels + 1) == num_channels
+    target_entropy = -float(num_components) if config.target_entropy is None else config.target_entropy
+
+    steps_per_update = config.num_envs * config.num_steps
+    capacity = math.ceil(config.buffer_size / steps_per_update) * config.num_steps  # rows
+    sizes = (config.hidden, config.activation, config.layer_norm, config.conv_features)
+    actor_network = Network(2 * num_components, *sizes, output_scale=0.01)
+    critic_network = Network(num_channels + 1, *sizes)
+    rates = {
+        "actor": config.actor_learning_rate,
+        "critic": config.critic_learning_rate,
+        "log_temperature": config.temperature_learning_rate,
+    }
+    # flat: one step on one vector, in place of many on small arrays
+    optimiser = optax.partition(
+        {part: optax.flatten(optax.adam(rate)) for part, rate in rates.items()}, {part: part for part in rates}
+    )
+
+    def gaussian(actor: PyTree, obs: PyTree) -> tuple[Array, Array]:
+        """Mean and log standard deviation `[N, D]` of the action before squashing."""
+        inputs = jax.tree.map(lambda x: x[None], prepare(obs_space, obs))
+        mean, spread = jnp.split(actor_network.apply(actor, inputs, (), None)[0][0], 2, axis=-1)
+        smallest, largest = LOG_STD_RANGE
+        return mean, smallest + 0.5 * (largest - smallest) * (jnp.tanh(spread) + 1.0)
+
+    def sample_action(actor: PyTree, key: Array, obs: PyTree) -> tuple[Array, Array]:
+        """A reparametrised action `[N, D]` in [-1, 1] and its log-probability `[N]`."""
+        mean, log_std = gaussian(actor, obs)
+        noise = jax.random.normal(key, mean.shape)
+        u = mean + jnp.exp(log_std) * noise
+        log_normal = -0.5 * jnp.square(noise) - log_std - 0.5 * math.log(2 * math.pi)
+        return jnp.tanh(u), jnp.sum(log_normal - tanh_log_det(u), axis=-1)
+
+    def action_values(critic: PyTree, obs: PyTree, action: Array) -> Array:
+        """`[critics, N, K + 1]`."""
+        inputs = prepare(obs_space, obs)
+        vector = action if inputs.vector is None else jnp.concatenate([inputs.vector, action], axis=-1)
+        inputs = jax.tree.map(lambda x: x[None], inputs._replace(vector=vector))
+        return jax.vmap(lambda params: critic_network.apply(params, inputs, (), None)[0][0])(critic)
+
+    def to_env(action: Array) -> Array:
+        return (low + 0.5 * (action + 1.0) * (high - low)).astype(action_space.dtype)
+
+    # --- 1. Collect, score and store ---
+
+    def collect(actor: PyTree, envs: EnvBatch, key: Array, at_random: bool) -> tuple[EnvBatch, Transition]:
+        def step(envs: EnvBatch, key: Array) -> tuple[EnvBatch, Transition]:
+            act_key, env_key = jax.random.split(key)
+            if at_random:
+                action = jax.random.uniform(act_key, (config.num_envs, num_components), minval=-1.0)
+                log_prob = jnp.full(config.num_envs, -num_components * math.log(2.0))
+            else:
+                action, log_prob = sample_action(actor, act_key, envs.obs)
+            after, s = step_batch(env, env_params, env_key, envs, to_env(action))
+            return after, Transition(envs.obs, action, log_prob, s.reward, s.terminated, s.truncated, s.next_obs)
+
+        return jax.lax.scan(step, envs, jax.random.split(key, config.num_steps))
+
+    def interact(state: State, key: Array, at_random: bool = False) -> tuple[State, Transition, Mean, Mean]:
+        collect_key, compute_key = jax.random.split(key)
+        envs, batch = collect(state.learner.params["actor"], state.envs, collect_key, at_random)
+        source_batch = batch._replace(action=to_env(batch.action))
+        reward, source = rewards.compute(state.source, source_batch, compute_key)
+        episodes, returns, lengths = finished_episodes(state.episodes, reward, batch.terminated | batch.truncated)
+        replay = add(state.replay, Stored(batch, reward))
+        state = state._replace(replay=replay, envs=envs, episodes=episodes, source=source)
+        return state, source_batch, returns, lengths
+
+    # --- 2. Sample ---
+
+    def sample(state: State, key: Array) -> tuple[Transition, Array]:
+        """A batch of steps, leaves `[N, ...]`, and their rewards `[N, K]`."""
+        index_key, score_key = jax.random.split(key)
+        index = sample_uniform(state.replay, index_key, config.batch_size)
+        (step, reward), _ = window(state.replay, index, 1)
+        if rewards.rescore is not None:
+            reward = rewards.rescore(state.source, step._replace(action=to_env(step.action)), reward, score_key)
+        return jax.tree.map(lambda x: x[0], (step, reward))
+
+    # --- 3. Learn ---
+
+    def critic_target(learner: Learner, key: Array, step: Transition, reward: Array, weights: Array) -> Array:
+        """Targets `[N, K + 1]`: those of the critic that is the most pessimistic about the weighted sum."""
+        next_action, next_log_prob = sample_action(learner.params["actor"], key, step.next_obs)
+        next_q = action_values(learner.target_critic, step.next_obs, next_action)
+        bonus = -jnp.exp(learner.params["log_temperature"]) * next_log_prob[:, None] * is_bonus
+        discount = gamma * ~step.terminated[:, None]
+        return jnp.pad(reward, ((0, 0), (0, 1))) + discount * (least(next_q, weights) + bonus)
+
+    def loss(
+        params: PyTree, step: Transition, target: Array, weights: Array, key: Array
+    ) -> tuple[Array, dict[str, Any]]:
+        """The three losses in one, each of which moves its own part of the parameters."""
+        q = action_values(params["critic"], step.obs, step.action)
+        value_loss = td_loss(q, jnp.broadcast_to(target, q.shape)).mean(1).sum(0)
+        action, log_prob = sample_action(params["actor"], key, step.obs)
+        q_of_policy = action_values(jax.lax.stop_gradient(params["critic"]), step.obs, action)
+        log_temperature = params["log_temperature"]
+        temperature = jnp.exp(log_temperature)
+        policy_loss = sac_policy_loss(log_prob, jnp.min(q_of_policy @ weights, axis=0), temperature).mean()
+        temperature_loss = sac_temperature_loss(log_temperature, log_prob, target_entropy).mean()
+        metrics = {
+            "loss/value": value_loss[:-1],
+            "loss/bonus": value_loss[-1],
+            "loss/policy": policy_loss,
+            "entropy": -log_prob.mean(),
+            "temperature": temperature,
+            "q_value": q.mean((0, 1))[:-1],
+        }
+        return value_loss.sum() + policy_loss + temperature_loss, metrics
+
+    def gradient_step(state: State, learner: Learner, key: Array) -> tuple[Learner, dict[str, Array]]:
+        sample_key, target_key, loss_key = jax.random.split(key, 3)
+        weights = jnp.append(state.weights, 1.0)
+        step, reward = sample(state, sample_key)
+        target = critic_target(learner, target_key, step, reward, weights)
+        grads, metrics = jax.grad(loss, has_aux=True)(learner.params, step, target, weights, loss_key)
+        updates, opt_state = optimiser.update(grads, learner.optimiser, learner.params)
+        params: PyTree = optax.apply_updates(learner.params, updates)
+        target_critic = optax.incremental_update(params["critic"], learner.target_critic, config.tau)
+        return Learner(params, target_critic, opt_state), metrics
+
+    # --- 4. Begin: fill the replay at random ---
+
+    def init(key: Array) -> State:
+        actor_key, critic_key, source_key, env_key, fill_key, run_key = jax.random.split(key, 6)
+        envs = reset_batch(env, env_params, env_key, config.num_envs)
+        inputs = jax.tree.map(lambda x: x[None], prepare(obs_space, envs.obs))
+        action = jnp.zeros((1, config.num_envs, num_components))
+        vector = action if inputs.vector is None else jnp.concatenate([inputs.vector, action], axis=-1)
+        params = {
+            "actor": actor_network.init(actor_key, inputs, (), None),
+            "critic": jax.vmap(lambda key: critic_network.init(key, inputs._replace(vector=vector), (), None))(
+                jax.random.split(critic_key, config.num_critics)
+            ),
+            "log_temperature": jnp.log(jnp.asarray(config.initial_temperature, jnp.float32)),
+        }
+        _, batch = jax.eval_shape(lambda: collect(params["actor"], envs, fill_key, True))
+        reward = jnp.zeros((*batch.terminated.shape, num_channels))
+        weighting_state = weighting.init(num_channels)
+        nothing_yet = WeightingStats(jnp.zeros(num_channels), jnp.zeros(()), None)
+        weights, _, _ = weighting.update(weighting_state, nothing_yet)
+        state = State(
+            Learner(params, jax.tree.map(jnp.copy, params["critic"]), optimiser.init(params)),
+            init_replay(Stored(batch, reward), capacity),
+            envs,
+            init_episode_sums(config.num_envs, num_channels),
+            rewards.init(source_key, spec),
+            weighting_state,
+            weights,
+            run_key,
+        )
+        fill_keys = jax.random.split(fill_key, math.ceil(config.learning_starts / steps_per_update))
+        return jax.lax.scan(lambda state, key: (interact(state, key, at_random=True)[0], None), state, fill_keys)[0]
+
+    # --- 5. One update ---
+
+    def update(state: State, data: None = None) -> tuple[State, dict[str, Any]]:
+        del data  # SAC collects its own
+        key, interact_key, learn_key, source_key = jax.random.split(state.key, 4)
+        state, batch, returns, lengths = interact(state, interact_key)
+        learner, metrics = jax.lax.scan(
+            lambda learner, key: gradient_step(state, learner, key),
+            state.learner,
+            jax.random.split(learn_key, config.gradient_steps),
+        )
+        source, source_metrics = rewards.update(state.source, batch, source_key)
+        stats = WeightingStats(returns.total / jnp.maximum(returns.count, 1), returns.count, None)
+        weights, weighting_state, weighting_metrics = weighting.update(state.weighting, stats)
+        metrics = jax.tree.map(lambda m: m.mean(0), metrics)
+        metrics |= {f"source/{name}": m for name, m in source_metrics.items()}
+        metrics |= {f"weighting/{name}": m for name, m in weighting_metrics.items()}
+        metrics |= {"episode_return": returns, "episode_length": lengths, "weight": weights}
+        state = state._replace(learner=learner, source=source, weighting=weighting_state, weights=weights, key=key)
+        return state, metrics
+
+    # --- 6. Act ---
+
+    def policy(state: State) -> Policy:
+        actor = state.learner.params["actor"]
+
+        def act(key: Array, obs: PyTree, memory: PyTree, reset: Array, greedy: bool = False) -> tuple[Array, PyTree]:
+            del reset  # no memory
+            action = jnp.tanh(gaussian(actor, obs)[0]) if greedy else sample_action(actor, key, obs)[0]
+            return to_env(action), memory
+
+        return Policy(lambda batch_size: (), act)
+
+    return Algorithm(init, update, policy, steps_per_update, channels)
+
+
+def action_bounds(space: Box) -> tuple[Array, Array]:
+    """Lower and upper bounds `[D]` of the actions.
+
+    Raises:
+      ValueError: for a space that is not of rank 1, or not bounded.
+    """
+    check.require(len(space.shape) == 1, "shape of the action space", space.shape, "of rank 1")
+    for name, bound in (("lower", space.low), ("upper", space.high)):
+        check.in_range(
+            f"the {name} bound of the action space", bound, -1e30, 1e30
+        )  # classic control's "unbounded" is above
+    low, high = (jnp.broadcast_to(jnp.asarray(bound, jnp.float32), space.shape) for bound in (space.low, space.high))
+    return low, high
+
+
+def least(q: Array, weights: Array) -> Array:
+    """Of critics `q [critics, N, K]`, the values `[N, K]` of the one whose weighted sum is the least, for each of N."""
+    q = jnp.moveaxis(q, 0, 1)
+    return take_action(q, greedy_action(-q, weights=weights))
