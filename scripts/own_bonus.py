@@ -31,7 +31,7 @@ def visit_bonus(num_cells):
         return 1.0 / jnp.sqrt(visits[cell])[..., None], visits  # [T, B, 1]
 
     def update(visits, batch, key):
-        return visits, {"visited": (visits > 1).mean()}
+        return visits, {"seen": (visits > 1).mean()}
 
     # not episodic: the bonus of the next episode counts too, so dying is no escape from boredom
     return RewardSource(init, compute, update, (Channel("visits", discount=0.99, episodic=False),))
@@ -48,6 +48,5 @@ algorithm = ppo.make(
 )
 run = runtime.fit(algorithm, total_steps=TOTAL_STEPS, env=env, env_params=env_params, log_every=TOTAL_STEPS // 8)
 for row in run.table.rows():
-    print(
-        f"{row['step']:>8} steps: return {row['episode_return/reward'] or 0:.2f}, visited {row['source/visited']:.0%}"
-    )
+    found, seen = row["episode_return/reward"] or 0, row["source/visits/seen"]
+    print(f"{row['step']:>8} steps: return {found:.2f}, cells seen {seen:.0%}")

@@ -24,7 +24,7 @@ SAYS = {
     "one_kernel.py": r"update 2: an episode lasts about \d+ steps",
     "custom_environment.py": r"after 2048 steps: return -\d",
     "vmap_learning_rate.py": r"(learning rate .*\n){4}",
-    "own_bonus.py": r"4096 steps: return 0\.00, visited \d+%",
+    "own_bonus.py": r"4096 steps: return 0\.00, cells seen \d+%",
     "brax_robot.py": r"\| OUT \| 1 \|",
     "pod.py": r"4 members on 1 devices of 1 processes",
 }
