@@ -72,8 +72,8 @@ def _line(row: dict) -> str:
     cards = ",".join(map(str, row["cards"]))
     if row["verdict"] is None:
         return f"{row['name']:20} {cards:8} not run"
-    effect = report.interval(row)
-    return f"{row['name']:20} {cards:8} {row['verdict']:15} {effect:28} {row['seeds']} seeds {row['seconds']} s {row['date']}"
+    cost = f"{row['seeds']} seeds {row['seconds']} s {row['date']}"
+    return f"{row['name']:20} {cards:8} {row['verdict']:15} {report.interval(row):28} {cost}"
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ WINDOW = 10  # updates: success is the mean over the last ones
 
 def with_bonus(config: ppo.Config) -> Algorithm:
     env, params = make_env(ENV)
-    rewards = stack(extrinsic(), rnd(env.observation_space(params), learning_rate=3e-4))
+    rewards = stack(extrinsic(), rnd(learning_rate=3e-4))
     return ppo.make(config, env, params, rewards=rewards, weighting=linear(WEIGHTS))
 
 
