@@ -36,7 +36,7 @@ from rlx.types import (
     Weighting,
     WeightingStats,
 )
-from rlx.value import greedy_action, take_action, td_loss
+from rlx.value import td_loss, twin_min_target
 
 LOG_STD_RANGE = (-5.0, 2.0)  # of the Gaussian before squashing; CleanRL
 
@@ -121,9 +121,9 @@ def make(
     taken, the former rounded up to a multiple of `steps_per_update`.
 
     Raises:
-      TypeError: for an action space that is not a Box. ValueError: for a Box that is unbounded or not of rank 1, a
-      channel that is not episodic, or a weighting that needs
-        the Gram matrix of policy gradients.
+      TypeError: for an action space that is not a Box.
+      ValueError: for a Box that is unbounded or not of rank 1, a channel that is not episodic, or a weighting that
+        needs policy gradients.
     """
     env_params = env.default_params if env_params is None else env_params
     obs_space = from_gymnax(env.observation_space(env_params))
@@ -230,9 +230,14 @@ def make(
         """Targets `[N, K + 1]`: those of the critic that is the most pessimistic about the weighted sum."""
         next_action, next_log_prob = sample_action(learner.params["actor"], key, step.next_obs)
         next_q = action_values(learner.target_critic, step.next_obs, next_action)
-        bonus = -jnp.exp(learner.params["log_temperature"]) * next_log_prob[:, None] * is_bonus
-        discount = gamma * ~step.terminated[:, None]
-        return jnp.pad(reward, ((0, 0), (0, 1))) + discount * (least(next_q, weights) + bonus)
+        return twin_min_target(
+            next_q,
+            next_log_prob[:, None],
+            jnp.pad(reward, ((0, 0), (0, 1))),
+            gamma * ~step.terminated[:, None],
+            jnp.exp(learner.params["log_temperature"]) * is_bonus,
+            weights=weights,
+        )
 
     def loss(
         params: PyTree, step: Transition, target: Array, weights: Array, key: Array
@@ -349,9 +354,3 @@ def action_bounds(space: Box) -> tuple[Array, Array]:
         )  # classic control's "unbounded" is above
     low, high = (jnp.broadcast_to(jnp.asarray(bound, jnp.float32), space.shape) for bound in (space.low, space.high))
     return low, high
-
-
-def least(q: Array, weights: Array) -> Array:
-    """Of critics `q [critics, N, K]`, the values `[N, K]` of the one whose weighted sum is the least, for each of N."""
-    q = jnp.moveaxis(q, 0, 1)
-    return take_action(q, greedy_action(-q, weights=weights))

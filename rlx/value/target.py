@@ -127,6 +127,8 @@ def twin_min_target(
     reward: jax.Array,
     discount: jax.Array | float,
     alpha: jax.Array | float,
+    *,
+    weights: jax.Array | None = None,
 ) -> jax.Array:
     """The soft actor-critic target: the least of several critics, plus the entropy bonus.
 
@@ -135,8 +137,9 @@ def twin_min_target(
     N = 2 is clipped double Q-learning, more members SAC-N; `alpha = 0` gives the target of TD3.
 
     Shapes: `next_q` `[N, ...]` over critics, `reward` `[...]`, `next_log_prob` and `alpha` broadcast to it. With
-    channels `[..., K]` the minimum is of each channel, and `alpha` `[K]` says in which the bonus counts (usually
-    one). Stopped: all.
+    channels `[..., K]` and `weights` `[K]`, all channels are those of the critic whose weighted sum is the least
+    (without, the minimum is of each channel, which is optimistic about a cost), and `alpha` `[K]` says in which the
+    bonus counts (usually one). Stopped: all.
 
     >>> import jax.numpy as jnp
     >>> float(twin_min_target(jnp.array([3.0, 2.0]), jnp.array(-1.0), jnp.array(1.0), 0.5, 1.0))
@@ -148,7 +151,11 @@ def twin_min_target(
     Source: Fujimoto et al., "Addressing Function Approximation Error in Actor-Critic Methods" (2018); Haarnoja et
     al., "Soft Actor-Critic Algorithms and Applications" (2018).
     """
-    least = next_q.min(axis=0)
+    if weights is None:
+        least = next_q.min(axis=0)
+    else:
+        critic = greedy_action(jnp.moveaxis(-next_q, 0, -2), weights=weights)
+        least = take_action(jnp.moveaxis(next_q, 0, -2), critic)
     check.same_shape(least_next_q=least, reward=reward)
     check.rank("next_log_prob", next_log_prob, jnp.ndim(reward))
     return jax.lax.stop_gradient(reward + discount * (least - alpha * next_log_prob))

@@ -169,12 +169,6 @@ def test_no_tracer_leaks_and_no_nan():
     assert np.isfinite(metrics["loss/policy"]).all()
 
 
-def test_the_most_pessimistic_critic_is_chosen_as_a_whole():
-    q = jnp.array([[[1.0, 5.0], [0.0, 1.0]], [[2.0, 1.0], [0.5, 0.0]]])  # [critics, N, heads]
-    np.testing.assert_array_equal(sac.least(q, jnp.array([1.0, 1.0])), [[2.0, 1.0], [0.5, 0.0]])
-    np.testing.assert_array_equal(sac.least(q, jnp.array([1.0, -1.0])), [[1.0, 5.0], [0.0, 1.0]])
-
-
 def test_what_sac_cannot_do_is_refused_by_name():
     config = sac.Config()
     with pytest.raises(TypeError, match=r"SAC takes Box actions; got Discrete\(n=3.*dqn"):

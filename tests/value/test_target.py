@@ -94,6 +94,13 @@ def test_twin_min_target_by_hand_and_per_channel():
     np.testing.assert_allclose(both[:, 1], reward + 0.9 * q.min(0), rtol=1e-6)
 
 
+def test_twin_min_target_takes_all_channels_from_the_critic_of_the_least_weighted_sum():
+    q, weights, zero = normal(12, 3, B, K), normal(13, K), jnp.zeros((B, K))
+    got = value.twin_min_target(q, zero, zero, 1.0, 0.0, weights=weights)
+    wanted = [min(np.asarray(q[:, b]), key=lambda channels: channels @ np.asarray(weights)) for b in range(B)]
+    np.testing.assert_array_equal(got, wanted)
+
+
 def test_soft_value_is_the_best_regularised_value():
     with jax.enable_x64(True):
         rng = np.random.default_rng(15)
