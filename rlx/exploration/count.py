@@ -16,7 +16,7 @@ def count_bonus(visits: jax.Array) -> jax.Array:
 
     Source: Strehl and Littman, "An Analysis of Model-Based Interval Estimation for Markov Decision Processes" (2008).
     """
-    return jax.lax.rsqrt(jnp.asarray(visits, jnp.float32))
+    return jax.lax.rsqrt(1.0 * jnp.asarray(visits))
 
 
 def simhash(features: jax.Array, projection: jax.Array) -> jax.Array:
