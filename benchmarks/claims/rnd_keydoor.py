@@ -31,12 +31,13 @@ CONFIG = ppo.Config(
     entropy_coefficient=0.01,
 )
 WEIGHTS = (2.0, 1.0)  # of the task's reward and of the bonus
+PREDICTOR = {"learning_rate": 1e-3, "num_epochs": 1, "num_minibatches": 4, "discount": 0.99}
 WINDOW = 10  # updates: success is the mean over the last ones
 
 
 def with_bonus(config: ppo.Config) -> Algorithm:
     env, params = make_env(ENV)
-    rewards = stack(extrinsic(), rnd(learning_rate=3e-4))
+    rewards = stack(extrinsic(), rnd(**PREDICTOR))
     return ppo.make(config, env, params, rewards=rewards, weighting=linear(WEIGHTS))
 
 
@@ -71,7 +72,7 @@ CLAIM = Claim(
     method="PPO with random network distillation as a second, non-episodic channel",
     metric=f"1 if more than half of the episodes in the last {WINDOW} updates reach the goal, else 0",
     conditions=(Condition("share of seeds that solve the maze, over PPO's", "rnd", "ppo", margin=0.5),),
-    settings={"config": dataclasses.asdict(CONFIG), "weights": WEIGHTS, "predictor_learning_rate": 3e-4},
+    settings={"config": dataclasses.asdict(CONFIG), "weights": WEIGHTS, "predictor": PREDICTOR},
     updates=160,
     steps_per_update=CONFIG.num_envs * CONFIG.num_steps,
     run=run,
