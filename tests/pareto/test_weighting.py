@@ -29,4 +29,4 @@ def test_linear_wants_one_number_for_each_channel():
     with pytest.raises(ValueError, match="one number for each of 3 channels"):
         linear((1.0, 2.0)).init(3)
     with pytest.raises(ValueError, match="rank 1"):
-        linear(1.0)
+        linear(1.0)  # type: ignore[arg-type]

@@ -96,6 +96,7 @@ def test_stack_rescores_what_can_be_and_keeps_the_rest():
     source = stack(counter("a", 1.0), dice("b"))
     state = (jnp.array(5.0), jnp.zeros(()))
     stored = jnp.stack([jnp.full((T, B), 2.0), jnp.full((T, B), 3.0)], axis=-1)
+    assert source.rescore is not None
     rewards = source.rescore(state, BATCH, stored, KEY)
     np.testing.assert_array_equal(rewards, np.broadcast_to([5.0, 3.0], (T, B, 2)))
     assert stack(dice("a"), dice("b")).rescore is None
@@ -118,6 +119,7 @@ def test_chain_applies_transforms_in_order():
     reward = np.asarray(BATCH.reward)[..., None]
     np.testing.assert_array_equal(first, 3 * (reward + 1))
     np.testing.assert_array_equal(second, 3 * (reward + 1 + reward[-1] + 1))
+    assert source.rescore is not None
     np.testing.assert_array_equal(source.rescore(state, BATCH, first, KEY), 3 * 2 * (reward + 1))
 
 
@@ -133,6 +135,7 @@ def test_chain_rescores_only_where_all_of_it_can():
     assert chain(counter("a", 1.0), ordered).rescore is None
     assert chain(counter("a", 1.0, rescores=False), jnp.tanh).rescore is None
     mixed = chain(stack(counter("a", 1.0), dice("b")), jnp.tanh)
+    assert mixed.rescore is not None
     with pytest.raises(ValueError, match="b is not"):
         mixed.rescore(mixed.init(KEY, SPEC), BATCH, jnp.zeros((T, B, 2)), KEY)
 
