@@ -2,12 +2,15 @@
 
 import json
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from benchmarks.claims import __main__ as command_line
-from benchmarks.claims import lagrange_cost, report
+from benchmarks.claims import lagrange_cost, report, rnd_keydoor
 from benchmarks.claims.claim import Claim, Condition, judge
+from rlx.envs.tabular import constrained, constrained_optimum
 
 RNG = np.random.default_rng(0)
 HIGH, LOW = (RNG.normal(mean, 0.1, 20) for mean in (1.0, 0.0))
@@ -146,6 +149,15 @@ def test_stored_results_follow_from_their_numbers():
     assert report.TABLE.read_text() == report.markdown(claims)
 
 
+@pytest.mark.parametrize("make", [rnd_keydoor.alone, rnd_keydoor.with_bonus])
+def test_algorithms_of_the_maze_can_be_traced(make):
+    algorithm = make(rnd_keydoor.CONFIG)
+    state = jax.eval_shape(algorithm.init, jax.random.key(0))
+    _, metrics = jax.eval_shape(algorithm.update, state)
+    assert len(algorithm.channels) == metrics["episode_return"].total.size
+
+
+@pytest.mark.slow  # 20 seconds of compilation each
 @pytest.mark.parametrize("name", ["rnd_keydoor", "lagrange_cost"])
 def test_a_claim_runs(name):
     claim = report.load_claims()[name]
@@ -156,11 +168,6 @@ def test_a_claim_runs(name):
 
 def test_episodes_cost_what_the_linear_program_says():
     """The return of an episode that ends at random is the discounted sum: by simulation of the program's policy."""
-    import jax
-    import jax.numpy as jnp
-
-    from rlx.envs.tabular import constrained, constrained_optimum
-
     problem = lagrange_cost.problem(0)
     solution = constrained_optimum(constrained(jax.random.key(0), gamma=lagrange_cost.GAMMA), problem.limit)
     policy = jnp.concatenate([jnp.asarray(solution.policy), jnp.full((1, 3), 1 / 3)])
