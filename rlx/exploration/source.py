@@ -50,7 +50,7 @@ def rnd(
     episodic: bool = False,
     hidden: tuple[int, ...] = (64,),
     features: int = 32,
-    learning_rate: Array | float = 3e-4,
+    learning_rate: Array | float = 1e-3,
     num_epochs: int = 1,
     num_minibatches: int = 4,
     keep: float = 1.0,
@@ -210,7 +210,7 @@ def visit_count(
         del key
         new = jnp.zeros_like(state.visits).at[index(state, batch).ravel()].add(1.0)
         visits = state.visits + (new if axis_name is None else jax.lax.psum(new, axis_name))
-        return state._replace(visits=visits), {"visited": jnp.sum(visits > 0)}
+        return state._replace(visits=visits), {"visited": jnp.sum(visits > 0, dtype=jnp.float32)}
 
     return RewardSource(
         init,

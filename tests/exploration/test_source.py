@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,7 @@ def spec(space: Space, num_envs: int = B) -> EnvSpec:
     return EnvSpec(space, Discrete(2), ("reward",), num_envs)
 
 
-def batch_to(next_obs, done=False) -> Transition:
+def batch_to(next_obs, done: Any = False) -> Transition:
     """A batch whose steps lead to `next_obs [T, B, ...]`; the other parts are of no interest."""
     leaf = jax.tree.leaves(next_obs)[0]
     zeros, flags = jnp.zeros(leaf.shape[:2]), jnp.zeros(leaf.shape[:2], bool)
