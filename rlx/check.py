@@ -1,7 +1,7 @@
 """Errors that say what was given and what is allowed.
 
-Used at public doors only. Values that are being traced (under `jit` or `vmap`) cannot be looked at and pass; the driver checks
-the concrete ones before it traces.
+Used at public doors only. Values that are being traced (under `jit` or `vmap`) cannot be looked at and pass; the driver
+checks the concrete ones before it traces.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import jax
+import jax.core
 import numpy as np
 
 
@@ -20,7 +20,13 @@ def require(condition: bool, name: str, value: Any, allowed: str) -> None:
 
 
 def in_range(
-    name: str, value: Any, low: float = -math.inf, high: float = math.inf, *, open_low: bool = False, open_high: bool = False
+    name: str,
+    value: Any,
+    low: float = -math.inf,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
 ) -> None:
     """Raise `ValueError` unless every element of `value` is a finite number in the range; tracers pass."""
     if isinstance(value, jax.core.Tracer):

@@ -25,7 +25,7 @@ BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = BIN / ("python.exe" if os.name == "nt" else "python")
 CONSTRAINTS = ROOT / "scripts" / "constraints.txt"
 EXTRAS = ("", "[test]", "[dev]")  # each holds the one before it
-DEMO = "train ppo --env CartPole-v1 --total-steps 500000 --seeds 8 --out runs/demo"
+DEMO = "train ppo --env CartPole-v1 --total-steps 300000 --seeds 8 --out runs/demo"
 NEEDS = {"demo": "", "test": "[test]", "check": "[dev]"}
 
 

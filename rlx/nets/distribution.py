@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import distrax
 import jax
@@ -50,14 +50,15 @@ def action_distribution(space: Space) -> ActionDistribution:
     """The distribution for a space: categorical for Discrete, a product of them for MultiDiscrete, diagonal Gaussian
     for Box.
     """
+    categorical: Any = distrax.Categorical  # its annotations name another Array
     if isinstance(space, Discrete):
         return ActionDistribution(
             space.n,
             lambda key, batch: jax.random.gumbel(key, (*batch, space.n)),
             lambda noise, outputs: jnp.argmax(outputs + noise, axis=-1),
-            lambda outputs, action: distrax.Categorical(outputs).log_prob(action),
-            lambda outputs: distrax.Categorical(outputs).entropy(),
-            lambda outputs: distrax.Categorical(outputs).mode(),
+            lambda outputs, action: categorical(outputs).log_prob(action),
+            lambda outputs: categorical(outputs).entropy(),
+            lambda outputs: categorical(outputs).mode(),
             lambda action: action,
         )
     if isinstance(space, MultiDiscrete):
@@ -98,7 +99,7 @@ def _gaussian(space: Box) -> ActionDistribution:
     bounded = (jnp.abs(low) < 1e30) & (jnp.abs(high) < 1e30)
     low, high = jnp.where(bounded, low, 0.0), jnp.where(bounded, high, 0.0)
 
-    def gaussian(outputs: jax.Array) -> distrax.MultivariateNormalDiag:
+    def gaussian(outputs: jax.Array) -> Any:
         mean, log_std = jnp.split(outputs, 2, axis=-1)
         return distrax.MultivariateNormalDiag(mean, jnp.exp(log_std))
 

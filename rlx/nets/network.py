@@ -168,9 +168,7 @@ class Network(nn.Module):
         carries: Any = ()
         if self.memory:
 
-            def step(
-                cell: nn.GRUCell, carry: jax.Array, xs: tuple[jax.Array, jax.Array]
-            ) -> tuple[jax.Array, jax.Array]:
+            def step(cell: nn.GRUCell, carry: jax.Array, xs: Any) -> tuple[jax.Array, jax.Array]:
                 features, first = xs
                 carry, _ = cell(jnp.where(first[:, None], 0.0, carry), features)
                 return carry, carry
