@@ -143,7 +143,7 @@ def lagrangian(
       ValueError: without limits; (in `init`) for a channel that does not exist, if no channel is left as a reward, or
         if their number is not that of `rewards`.
 
-    Source: see `lagrange_update`.
+    Source: Ray, Achiam and Amodei, "Benchmarking Safe Exploration in Deep Reinforcement Learning" (2019).
     """
     costs, limit = _read_limits(limits)
 
@@ -170,7 +170,7 @@ def pid_lagrangian(
 
     Limits, weights, metrics, errors and the units of costs are those of `lagrangian`; gains are per unit of cost.
 
-    Source: see `pid_lagrange_update`.
+    Source: Stooke, Achiam and Abbeel, "Responsive Safety in Reinforcement Learning by PID Lagrangian Methods" (2020).
     """
     costs, limit = _read_limits(limits)
 
