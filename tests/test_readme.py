@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 from pathlib import Path
@@ -14,6 +13,12 @@ from rlx.__main__ import main
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ("README.md", "CONTRIBUTING.md")
 SMALL = {"--total-steps": "2048", "--seeds": "2", "--episodes": "2"}
+
+
+def documents() -> list[Path]:
+    """Every Markdown file of the project, outside folders that git ignores."""
+    folders = ("rlx", "envs", "algos", "benchmarks", "scripts", "tests")
+    return [*ROOT.glob("*.md"), *(path for folder in folders for path in (ROOT / folder).glob("**/*.md"))]
 
 
 def blocks(language: str) -> list[tuple[str, str]]:
@@ -51,7 +56,8 @@ def test_commands_run(tmp_path, monkeypatch, capsys):
         assert main(words) == 0, f"{command}: {capsys.readouterr().err}"
 
 
-def test_links_lead_somewhere():
-    for document in DOCUMENTS:
-        for target in re.findall(r"\]\(([^)#:]+)\)", (ROOT / document).read_text()):
-            assert os.path.exists(ROOT / target), f"{document} links to {target}"
+@pytest.mark.parametrize("document", sorted(path.relative_to(ROOT).as_posix() for path in documents()))
+def test_links_lead_somewhere(document):
+    path = ROOT / document
+    for target in re.findall(r"\]\(([^)#:]+)\)", path.read_text()):
+        assert (path.parent / target).exists(), f"{document} links to {target}"
