@@ -11,11 +11,12 @@ from typing import Any
 _MINATAR = dict(
     num_envs=64,
     num_steps=64,
-    num_minibatches=8,
+    num_epochs=2,
+    num_minibatches=16,
     learning_rate=1e-3,
     decay_steps=2_000_000,
     value_clip=None,
-    hidden=(128,),
+    hidden=(64,),
     activation="relu",
 )
 _BRAX = dict(
@@ -52,6 +53,24 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
         epsilon_steps=100_000,
         reward_scale=0.1,
         hidden=(256, 256),
+    ),
+    ("dqn", "CartPole-v1"): dict(
+        num_envs=10,
+        learning_rate=3e-4,
+        target_period=1,
+        tau=0.005,
+        epsilon_steps=100_000,
+        n_step=3,
+        hidden=(64, 64),
+    ),
+    ("sac", "Pendulum-v1"): dict(
+        num_envs=10,
+        gradient_steps=4,
+        batch_size=128,
+        actor_learning_rate=1e-3,
+        critic_learning_rate=1e-3,
+        temperature_learning_rate=1e-3,
+        hidden=(64, 64),
     ),
 }
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.util
+import sys
 from pathlib import Path
 
 import jax
@@ -16,10 +16,8 @@ from rlx.reward import chain, extrinsic, stack
 from rlx.space import Box, Discrete, MultiDiscrete
 from rlx.types import Channel, Weighting
 
-spec = importlib.util.spec_from_file_location("tiny", Path(__file__).parent / "tiny.py")
-tiny = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-spec.loader.exec_module(tiny)  # type: ignore[union-attr]
-Tiny = tiny.Tiny
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny import Tiny
 
 SMALL = ppo.Config(num_envs=8, num_steps=8, num_minibatches=2, learning_rate=3e-3, hidden=(16,))
 

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
+import sys
 from pathlib import Path
 
 import jax
@@ -15,10 +15,8 @@ from rlx.reward import extrinsic, stack
 from rlx.space import Box, Discrete
 from rlx.types import Channel
 
-spec = importlib.util.spec_from_file_location("tiny", Path(__file__).parent / "tiny.py")
-tiny = importlib.util.module_from_spec(spec)  # type: ignore[arg-type]
-spec.loader.exec_module(tiny)  # type: ignore[union-attr]
-Tiny = tiny.Tiny
+sys.path.insert(0, str(Path(__file__).parent))
+from tiny import Tiny
 
 SMALL = pqn.Config(
     num_envs=16,
