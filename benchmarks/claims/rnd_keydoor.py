@@ -1,6 +1,8 @@
 """A novelty bonus solves a maze that pays only at its end, where PPO alone finds nothing.
 
-The episode's end by time limit is a truncation, whose value is bootstrapped.
+Differs from the paper, which drives a vehicle with continuous actions and adds the bonus to the task's reward: here it
+is a grid, and the bonus has a critic's head of its own, as in "Exploration by Random Network Distillation" (2018). The
+time limit truncates: values are bootstrapped there.
 """
 
 from __future__ import annotations
