@@ -165,7 +165,7 @@ def make(
     gamma = jnp.stack([jnp.asarray(config.discount if c.discount is None else c.discount) for c in channels])
     lambda_ = jnp.stack([jnp.asarray(config.lambda_ if c.lambda_ is None else c.lambda_) for c in channels])
     episodic = jnp.array([c.episodic for c in channels])
-    reward_scale = normalise_by_return(gamma) if config.normalise_reward else None
+    reward_scale = normalise_by_return(gamma, episodic, axis_name=axis_name) if config.normalise_reward else None
 
     is_box = isinstance(action_space, Box)
     network = dict(

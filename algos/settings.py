@@ -56,6 +56,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ),
     ("dqn", "CartPole-v1"): dict(
         num_envs=10,
+        batch_size=64,
         learning_rate=3e-4,
         target_period=1,
         tau=0.005,
@@ -66,7 +67,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("sac", "Pendulum-v1"): dict(
         num_envs=10,
         gradient_steps=4,
-        batch_size=128,
+        batch_size=64,
         actor_learning_rate=1e-3,
         critic_learning_rate=1e-3,
         temperature_learning_rate=1e-3,
