@@ -127,6 +127,7 @@ def _train(command: str, arguments: list[str]) -> None:
         raise UsageError(f"{command} needs an environment: --env NAME; `rlx list` has the names")
     if command == "sweep" and not options.over:
         raise UsageError("sweep needs values of a setting: --over learning_rate=1e-4,1e-3")
+    _set_up_jax(options)
     config = _parse_config(algorithm, options.env, flags, parser)
     over = dict(map(_swept_values, options.over))
     name = options.env.replace("/", "-").replace(":", "-")
@@ -135,7 +136,6 @@ def _train(command: str, arguments: list[str]) -> None:
     from rlx import runtime
     from rlx.runtime.run import stored_description
 
-    _set_up_jax(options)
     program = Program(algorithm, options.env)
     make, env, env_params = program.load()
     eval_every = options.eval_every
@@ -267,6 +267,7 @@ def _first_paragraph(box: str) -> str:
 
 
 def _set_up_jax(options: argparse.Namespace) -> None:
+    """To be called before anything else uses jax, as `jax.distributed.initialize` asks."""
     import jax
 
     if options.cache is not None:
