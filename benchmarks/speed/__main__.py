@@ -98,7 +98,7 @@ def main(arguments: list[str] | None = None) -> None:
     path = FOLDER / "results.json"
     stored = json.loads(path.read_text())["results"] if path.exists() else {}
     results = {name: {**stored, **results}[name] for name in WORKLOADS if name in {**stored, **results}}
-    path.write_text(json.dumps({"machine": machine, "results": results}, indent=1) + "\n")
+    path.write_text(json.dumps({"machine": machine, "results": results}) + "\n")
     (FOLDER / "RESULTS.md").write_text(report.markdown(results, machine, device=args.device))
 
 

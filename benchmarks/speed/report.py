@@ -27,6 +27,9 @@ Written by `python -m benchmarks.speed`; all figures of one workload come from o
 - **return** shows that the program learns; rlx's is of the training episodes at the end, rejax's of an evaluation
   after it.
 
+Other processes on the machine (the load average tells) lengthen wall time, so steps/s, far more than CPU time; compare
+ratios.
+
 Notes on the peers. rejax 0.1.3 runs on gymnax 0.0.9 and rlx on gymnax 1; rejax's evaluation is left out of its time;
 it clips gradients by element, not by norm, and has separate optimisers for actor and critic. brax's own PPO (0.14.2)
 needs a jax that still has `device_put_replicated` and runs on 0.9.2; its environments restart from their first
@@ -35,7 +38,7 @@ states, rlx's from fresh ones; it has neither a clipped value loss nor vmapped s
 
 
 def machine() -> dict[str, Any]:
-    """Processor, number of cores and versions; nothing that identifies the host."""
+    """Processor, cores, load over the last quarter of an hour and versions; nothing that identifies the host."""
     from importlib.metadata import version
 
     model = platform.processor()
@@ -48,7 +51,8 @@ def machine() -> dict[str, Any]:
     return {
         "processor": model,
         "cores": os.cpu_count(),
-        "python": platform.python_version(),
+        "load average": round(os.getloadavg()[2], 1) if hasattr(os, "getloadavg") else None,
+        "Python": platform.python_version(),
         **{name: version(name) for name in packages},
     }
 
@@ -65,7 +69,7 @@ def line(result: Result) -> str:
     """A measurement in one line, for progress."""
     if "error" in result:
         return f"failed: {result['error']}"
-    score = "" if result["score"] is None else f", return {result['score']:.0f}"
+    score = "" if result["score"] is None else f", return {result['score']:.3g}"
     return (
         f"{cost(result, 'cpu'):,.0f} a step, {result['run']['cpu_s']:.2f} CPU-s, "
         f"compile {result['compile']['cpu_s']:.1f} CPU-s, {result['rss_mib']:.0f} MiB{score}"
@@ -126,7 +130,7 @@ def table(name: str, sides: Mapping[str, Sequence[Result]], unit: str, device: s
             spread([r["run"]["cpu_s"] for r in rounds], ".2f"),
             spread([r["compile"]["cpu_s"] for r in rounds], ".1f"),
             spread([r["rss_mib"] for r in rounds]),
-            f"{statistics.median(scores):.0f}" if scores else "",
+            f"{statistics.median(scores):.3g}" if scores else "",
         )
         rows.append("| " + " | ".join(cells) + " |")
     if {"environment", "network", first} <= costs.keys():
