@@ -67,7 +67,7 @@ SETTINGS: dict[tuple[str, str], dict[str, Any]] = {
     ("sac", "Pendulum-v1"): dict(
         num_envs=10,
         gradient_steps=4,
-        batch_size=64,
+        batch_size=128,
         actor_learning_rate=1e-3,
         critic_learning_rate=1e-3,
         temperature_learning_rate=1e-3,
