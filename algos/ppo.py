@@ -50,14 +50,10 @@ class Config:
     decay_steps: int | None = None  # environment steps over which the learning rate falls linearly to 0; None: constant
     discount: float = 0.99  # per step, for channels that do not say
     lambda_: float = 0.95  # trace decay of generalised advantage estimation, for channels that do not say
-    surrogate: Literal["clip", "kl"] = (
-        "clip"  # clipped ratio, or a penalty on KL(old || new) with an adaptive coefficient
-    )
+    surrogate: Literal["clip", "kl"] = "clip"  # clipped ratio, or an adaptive penalty on KL(old || new)
     clip: float = 0.2  # how far the probability ratio may move, with "clip"
     kl_target: float = 0.01  # nats per step, to which the penalty adapts, with "kl"
-    value_clip: float | None = (
-        0.2  # how far a value may move in one update (in units of reward); 0.2: CleanRL; None: any
-    )
+    value_clip: float | None = 0.2  # how far a value may move in one update, units of reward; 0.2: CleanRL; None: any
     entropy_coefficient: float = 0.01  # nats of entropy against one unit of normalised advantage
     max_grad_norm: float = 0.5  # norm at which the gradient is clipped, of the actor and of the critic each
     normalise_advantage: bool = True  # to mean 0, deviation 1 in each minibatch
@@ -68,9 +64,7 @@ class Config:
     layer_norm: bool = False  # after each layer, before the activation
     conv_features: int = 16  # channels of the 3x3 convolution that images go through
     memory: int = 0  # units of gated recurrent memory, actor and critic each; 0: feed-forward
-    gradient_chunk: int | None = (
-        None  # samples whose gradient is taken at once; None: 1024 on CPU (its caches), else all
-    )
+    gradient_chunk: int | None = None  # samples whose gradient is taken at once; None: 1024 on CPU, else all
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches", "conv_features"):
@@ -167,6 +161,8 @@ def make(
     episodic = jnp.array([c.episodic for c in channels])
     reward_scale = normalise_by_return(gamma, episodic, axis_name=axis_name) if config.normalise_reward else None
 
+    num_inputs = vector_size(obs_space)  # 0 where the observation is an image alone
+
     is_box = isinstance(action_space, Box)
     network = dict(
         hidden=config.hidden,
@@ -217,7 +213,7 @@ def make(
             memory,
             memory,
             init_episode_sums(config.num_envs, num_channels),
-            init_moments((vector_size(obs_space),)) if config.normalise_observation else None,
+            init_moments((num_inputs,)) if config.normalise_observation and num_inputs else None,
             None if reward_scale is None else reward_scale.init(spec, num_channels),
             rewards.init(source_key, spec),
             weighting.init(num_channels),
