@@ -18,11 +18,11 @@ import optax
 from rlx import check
 from rlx.nets import Network, prepare
 from rlx.nets.distribution import mask_logits
-from rlx.pareto import linear
-from rlx.reward import extrinsic
+from rlx.runtime.problem import initial_weights, pose, prefixed, reweigh
 from rlx.runtime.replay import (
     Priorities,
     Replay,
+    Scored,
     add,
     add_priorities,
     importance_weights,
@@ -34,21 +34,9 @@ from rlx.runtime.replay import (
     set_priorities,
     window,
 )
-from rlx.runtime.rollout import EnvBatch, EpisodeSums, finished_episodes, init_episode_sums, reset_batch, step_batch
-from rlx.space import Discrete, from_gymnax
-from rlx.types import (
-    Algorithm,
-    Array,
-    Environment,
-    EnvSpec,
-    Mean,
-    Policy,
-    PyTree,
-    RewardSource,
-    Transition,
-    Weighting,
-    WeightingStats,
-)
+from rlx.runtime.rollout import EnvBatch, EpisodeSums, finished_episodes, init_episode_sums, reset_batch, rollout
+from rlx.space import Discrete
+from rlx.types import Algorithm, Array, Environment, Mean, Policy, PyTree, RewardSource, Transition, Weighting
 from rlx.value import dueling, greedy_action, q_target, take_action, td_loss
 
 
@@ -115,7 +103,7 @@ class State(NamedTuple):
     """Everything that DQN remembers between updates."""
 
     learner: Learner
-    replay: Replay  # of `Stored`
+    replay: Replay  # of `Scored`
     envs: EnvBatch
     episodes: EpisodeSums
     source: PyTree
@@ -123,13 +111,6 @@ class State(NamedTuple):
     weights: Array  # [K] of the channels
     updates: Array  # int32 []: taken so far, on which the schedules depend
     key: Array
-
-
-class Stored(NamedTuple):
-    """Rows of the replay."""
-
-    step: Transition
-    reward: Array  # [T, B, K], as it was when the step was taken
 
 
 def make(
@@ -150,22 +131,12 @@ def make(
       TypeError: for an action space that is not Discrete.
       ValueError: for a channel that is not episodic, or a weighting that needs policy gradients.
     """
-    env_params = env.default_params if env_params is None else env_params
-    obs_space = from_gymnax(env.observation_space(env_params))
-    action_space = from_gymnax(env.action_space(env_params))
+    problem = pose(env, env_params, rewards, weighting, config.num_envs, continuing=False)
+    env_params, obs_space, action_space, rewards, channels, weighting, spec = problem
+    num_channels = len(channels)
     if not isinstance(action_space, Discrete):
         raise TypeError(f"DQN takes Discrete actions; got {action_space!r}: use ppo, or for a Box sac")
-    env_channels = tuple(getattr(env, "reward_channels", ("reward",)))
-    rewards = extrinsic(env_channels) if rewards is None else rewards
-    channels, num_channels = rewards.channels, len(rewards.channels)
-    continuing = [c.name for c in channels if not c.episodic]
-    check.require(not continuing, "channels", continuing, "episodic: a replayed step does not know the next episode")
-    weighting = linear(jnp.ones(num_channels)) if weighting is None else weighting
-    check.require(
-        not weighting.needs_gram, "weighting", weighting, "one without needs_gram: DQN has no policy gradient"
-    )
-    spec = EnvSpec(obs_space, action_space, env_channels, config.num_envs)
-    gamma = jnp.stack([jnp.asarray(config.discount if c.discount is None else c.discount) for c in channels])
+    gamma = problem.discounts(config.discount)
 
     steps_per_update = config.num_envs * config.num_steps
     capacity = math.ceil(config.buffer_size / steps_per_update) * config.num_steps  # rows
@@ -201,14 +172,10 @@ def make(
     def collect(
         params: PyTree, weights: Array, envs: EnvBatch, key: Array, epsilon: Array | float
     ) -> tuple[EnvBatch, Transition]:
-        def step(envs: EnvBatch, key: Array) -> tuple[EnvBatch, Transition]:
-            act_key, env_key = jax.random.split(key)
-            action = epsilon_greedy(params, weights, act_key, envs.obs, epsilon)
-            after, s = step_batch(env, env_params, env_key, envs, action)
-            log_prob = jnp.zeros(config.num_envs)
-            return after, Transition(envs.obs, action, log_prob, s.reward, s.terminated, s.truncated, s.next_obs)
+        def act(key: Array, obs: PyTree) -> tuple[Array, Array]:
+            return epsilon_greedy(params, weights, key, obs, epsilon), jnp.zeros(config.num_envs)
 
-        return jax.lax.scan(step, envs, jax.random.split(key, config.num_steps))
+        return rollout(env, env_params, key, envs, config.num_steps, act)
 
     def interact(state: State, key: Array, epsilon: Array | float) -> tuple[State, Transition, Mean, Mean]:
         collect_key, compute_key = jax.random.split(key)
@@ -218,13 +185,13 @@ def make(
         learner = state.learner
         if learner.priorities is not None:
             learner = learner._replace(priorities=add_priorities(learner.priorities, state.replay, config.num_steps))
-        replay = add(state.replay, Stored(batch, reward))
+        replay = add(state.replay, Scored(batch, reward))
         state = state._replace(learner=learner, replay=replay, envs=envs, episodes=episodes, source=source)
         return state, batch, returns, lengths
 
     # --- 2. Sample ---
 
-    def sample(state: State, learner: Learner, key: Array) -> tuple[Array, Stored, Array, Array]:
+    def sample(state: State, learner: Learner, key: Array) -> tuple[Array, Scored, Array, Array]:
         """Items `[N]`, their `n_step` rows `[n, N, ...]`, which of those are stored, and importance weights `[N]`."""
         if learner.priorities is None:
             index = sample_uniform(state.replay, key, config.batch_size)
@@ -277,9 +244,7 @@ def make(
         net_key, source_key, env_key, fill_key, run_key = jax.random.split(key, 5)
         envs = reset_batch(env, env_params, env_key, config.num_envs)
         params = network.init(net_key, jax.tree.map(lambda x: x[None], prepare(obs_space, envs.obs)), (), None)
-        weighting_state = weighting.init(num_channels)
-        nothing_yet = WeightingStats(jnp.zeros(num_channels), jnp.zeros(()), None)
-        weights, _, _ = weighting.update(weighting_state, nothing_yet)
+        weights, weighting_state = initial_weights(weighting, num_channels)
         _, batch = jax.eval_shape(collect, params, weights, envs, fill_key, 1.0)
         reward = jnp.zeros((*batch.terminated.shape, num_channels))
         learner = Learner(
@@ -291,7 +256,7 @@ def make(
         )
         state = State(
             learner,
-            init_replay(Stored(batch, reward), capacity),
+            init_replay(Scored(batch, reward), capacity),
             envs,
             init_episode_sums(config.num_envs, num_channels),
             rewards.init(source_key, spec),
@@ -315,17 +280,10 @@ def make(
             jax.random.split(learn_key, config.gradient_steps),
         )
         source, source_metrics = rewards.update(state.source, batch, source_key)
-        stats = WeightingStats(returns.total / jnp.maximum(returns.count, 1), returns.count, None)
-        weights, weighting_state, weighting_metrics = weighting.update(state.weighting, stats)
+        weights, weighting_state, weighting_metrics = reweigh(weighting, state.weighting, returns)
         metrics = jax.tree.map(lambda m: m.mean(0), metrics)
-        metrics |= {f"source/{name}": m for name, m in source_metrics.items()}
-        metrics |= {f"weighting/{name}": m for name, m in weighting_metrics.items()}
-        metrics |= {
-            "episode_return": returns,
-            "episode_length": lengths,
-            "epsilon": epsilon(state.updates),
-            "weight": weights,
-        }
+        metrics |= prefixed("source", source_metrics) | weighting_metrics
+        metrics |= {"episode_return": returns, "episode_length": lengths, "epsilon": epsilon(state.updates)}
         state = state._replace(
             learner=learner,
             source=source,

@@ -17,24 +17,21 @@ from jax.flatten_util import ravel_pytree
 from rlx import check
 from rlx.nets import Inputs, Network, prepare, vector_size
 from rlx.nets.distribution import action_distribution, mask_logits
-from rlx.pareto import linear
 from rlx.policy import adapt_kl_coefficient, clip_fraction, kl_estimate, ppo_clip_loss, ppo_kl_loss
-from rlx.reward import RunningMoments, extrinsic, init_moments, normalise, normalise_by_return, update_moments
-from rlx.runtime.rollout import EnvBatch, EpisodeSums, finished_episodes, init_episode_sums, reset_batch, step_batch
-from rlx.runtime.shuffle import shuffle
-from rlx.space import Box, from_gymnax
-from rlx.types import (
-    Algorithm,
-    Array,
-    Environment,
-    EnvSpec,
-    Policy,
-    PyTree,
-    RewardSource,
-    Transition,
-    Weighting,
-    WeightingStats,
+from rlx.reward import RunningMoments, init_moments, normalise, normalise_by_return, update_moments
+from rlx.runtime.problem import pose, prefixed, reweigh
+from rlx.runtime.rollout import (
+    EnvBatch,
+    EpisodeSums,
+    finished_episodes,
+    init_episode_sums,
+    next_values,
+    reset_batch,
+    step_batch,
 )
+from rlx.runtime.shuffle import shuffle
+from rlx.space import Box
+from rlx.types import Algorithm, Array, Environment, Policy, PyTree, RewardSource, Transition, Weighting
 from rlx.value import clipped_value_loss, gae, td_loss
 
 
@@ -64,7 +61,9 @@ class Config:
     layer_norm: bool = False  # after each layer, before the activation
     conv_features: int = 16  # channels of the 3x3 convolution that images go through
     memory: int = 0  # units of gated recurrent memory, actor and critic each; 0: feed-forward
-    gradient_chunk: int | None = None  # samples whose gradient is taken at once; None: 1024 on CPU, else all
+    gradient_chunk: int | None = (
+        None  # samples whose gradient is taken at once; None: 1024 on CPU if it divides them, else all
+    )
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches", "conv_features"):
@@ -80,8 +79,6 @@ class Config:
         check.in_range("entropy_coefficient", self.entropy_coefficient, 0.0)
         if self.decay_steps is not None:
             check.count("decay_steps", self.decay_steps)
-        if self.gradient_chunk is not None:
-            check.count("gradient_chunk", self.gradient_chunk)
         check.require(self.surrogate in ("clip", "kl"), "surrogate", self.surrogate, "'clip' or 'kl'")
         if self.memory:
             check.divides(
@@ -91,9 +88,13 @@ class Config:
                 self.num_envs,
             )
         else:
-            check.divides(
-                "num_minibatches", self.num_minibatches, "num_envs * num_steps", self.num_envs * self.num_steps
-            )
+            samples = self.num_envs * self.num_steps
+            check.divides("num_minibatches", self.num_minibatches, "num_envs * num_steps", samples)
+        if self.gradient_chunk is not None:
+            check.count("gradient_chunk", self.gradient_chunk)
+            check.require(self.memory == 0, "gradient_chunk", self.gradient_chunk, "None with memory")
+            minibatch = self.num_envs * self.num_steps // self.num_minibatches
+            check.divides("gradient_chunk", self.gradient_chunk, "the samples of a minibatch", minibatch)
 
 
 class State(NamedTuple):
@@ -147,18 +148,11 @@ def make(
       TypeError: for an action space that is not Discrete, MultiDiscrete or Box.
       ValueError: for a weighting of another number of channels.
     """
-    env_params = env.default_params if env_params is None else env_params
-    obs_space = from_gymnax(env.observation_space(env_params))
-    action_space = from_gymnax(env.action_space(env_params))
+    problem = pose(env, env_params, rewards, weighting, config.num_envs, gram=True)
+    env_params, obs_space, action_space, rewards, channels, weighting, spec = problem
     dist = action_distribution(action_space)
-    env_channels = tuple(getattr(env, "reward_channels", ("reward",)))
-    rewards = extrinsic(env_channels) if rewards is None else rewards
-    channels, num_channels = rewards.channels, len(rewards.channels)
-    weighting = linear(jnp.ones(num_channels)) if weighting is None else weighting
-    spec = EnvSpec(obs_space, action_space, env_channels, config.num_envs)
-    gamma = jnp.stack([jnp.asarray(config.discount if c.discount is None else c.discount) for c in channels])
-    lambda_ = jnp.stack([jnp.asarray(config.lambda_ if c.lambda_ is None else c.lambda_) for c in channels])
-    episodic = jnp.array([c.episodic for c in channels])
+    num_channels = len(channels)
+    gamma, lambda_, episodic = problem.discounts(config.discount), problem.lambdas(config.lambda_), problem.episodic
     reward_scale = normalise_by_return(gamma, episodic, axis_name=axis_name) if config.normalise_reward else None
 
     num_inputs = vector_size(obs_space)  # 0 where the observation is an image alone
@@ -230,28 +224,22 @@ def make(
             outputs, memories = policy_outputs(state.params, inputs, memory, envs.reset[None])
             action = dist.perturb(noise, outputs[0])
             after, stepped = step_batch(env, env_params, key, envs, dist.to_env(action))
-            return (after, jax.tree.map(lambda m: m[-1], memories)), (envs, outputs[0], action, stepped)
+            memory = jax.tree.map(lambda m: m[-1], memories)
+            return (after, memory), (envs.obs, envs.reset, outputs[0], action, stepped)
 
         noise_key, env_key = jax.random.split(key)
         noise = dist.noise(noise_key, (config.num_steps, config.num_envs))
-        (envs, memory), (before, outputs, action, stepped) = jax.lax.scan(
+        (envs, memory), (obs, reset, outputs, action, stepped) = jax.lax.scan(
             step, (state.envs, state.actor_memory), (noise, jax.random.split(env_key, config.num_steps))
         )
-        batch = Transition(
-            before.obs,
-            action,
-            dist.log_prob(outputs, action),
-            stepped.reward,
-            stepped.terminated,
-            stepped.truncated,
-            stepped.next_obs,
-        )
-        return envs, memory, before.reset, batch
+        log_prob = dist.log_prob(outputs, action)
+        reward, terminated, truncated, next_obs = stepped
+        return envs, memory, reset, Transition(obs, action, log_prob, reward, terminated, truncated, next_obs)
 
     # --- 2. Value: the critic reads the whole rollout at once ---
 
-    def evaluate(state: State, batch: Transition, reset: Array, envs: EnvBatch) -> tuple[Array, Array, Array, PyTree]:
-        """Values and next values `[T, B, K]`, where a trace is cut, and the critic's memory after the rollout."""
+    def evaluate(state: State, batch: Transition, reset: Array, envs: EnvBatch) -> tuple[Array, Array, PyTree]:
+        """Values and next values `[T, B, K]`, and the critic's memory after the rollout."""
         value, memories = critic.apply(
             state.params["critic"], observe(state.observations, batch.obs), state.critic_memory, reset
         )
@@ -260,20 +248,14 @@ def make(
             inputs = jax.tree.map(lambda x: x[None], observe(state.observations, obs))
             return critic.apply(state.params["critic"], inputs, memory, reset[None])[0][0]
 
-        def flat(x: Array) -> Array:
-            return x.reshape(-1, *x.shape[2:])
+        def after_step(reached: tuple[PyTree, PyTree]) -> Array:
+            return value_of(*reached, jnp.zeros(config.num_envs, bool))
 
-        # the true next observation, read with the memory of the episode that it ends
-        after_step = value_of(
-            jax.tree.map(flat, batch.next_obs), jax.tree.map(flat, memories), jnp.zeros(reset.size, bool)
-        ).reshape(value.shape)
         last_memory = jax.tree.map(lambda m: m[-1], memories)
-        done = (batch.terminated | batch.truncated)[..., None]
-        if all(c.episodic for c in channels):
-            return value, after_step, done, last_memory
-        # a channel that is not episodic goes on in the next episode's first state
-        after_reset = jnp.concatenate([value[1:], value_of(envs.obs, last_memory, envs.reset)[None]])
-        return value, jnp.where(episodic, after_step, after_reset), done & episodic, last_memory
+        last = value_of(envs.obs, last_memory, envs.reset)
+        # the true next observation is read with the memory of the episode that it ends
+        next_value = next_values(value, last, batch.truncated, episodic, after_step, (batch.next_obs, memories))
+        return value, next_value, last_memory
 
     # --- 3. Learn ---
 
@@ -327,8 +309,8 @@ def make(
             grads, metrics = jax.tree.map(lambda x: x * (chunk / size), total)
         return mean_over_shards((grads, metrics))
 
-    def learn(state: State, data: Batch, key: Array) -> tuple[PyTree, PyTree, dict[str, Array]]:
-        """All epochs of minibatches, in an order drawn anew for each epoch."""
+    def learn(state: State, data: Batch, key: Array) -> tuple[PyTree, PyTree, Array, dict[str, Array]]:
+        """All epochs of minibatches, in an order drawn anew for each epoch; also the mean KL in the last epoch."""
 
         def step(carry: tuple[PyTree, PyTree], batch: Batch) -> tuple[tuple[PyTree, PyTree], dict[str, Array]]:
             params, opt_state = carry
@@ -345,7 +327,7 @@ def make(
 
         orders = shuffle(key, data.advantage.shape[1], config.num_epochs)
         (params, opt_state), metrics = jax.lax.scan(epoch, (state.params, state.optimiser), orders)
-        return params, opt_state, jax.tree.map(lambda m: m.mean((0, 1)), metrics)
+        return params, opt_state, metrics["kl"][-1].mean(), jax.tree.map(lambda m: m.mean((0, 1)), metrics)
 
     def channel_gram(params: PyTree, data: Batch, advantage: Array) -> Array:
         """Inner products `[K, K]` of the channels' policy gradients, at the policy that collected."""
@@ -376,9 +358,9 @@ def make(
         if reward_scale is not None:
             scaled, return_state = reward_scale.apply(state.returns, reward, source_batch)
 
-        value, next_value, cut, critic_memory = evaluate(state, batch, reset, envs)
+        value, next_value, critic_memory = evaluate(state, batch, reset, envs)
         discount = gamma * jnp.where(episodic, 1.0 - batch.terminated[..., None], 1.0)
-        advantage, target = gae(value, next_value, scaled, discount, lambda_, cut)
+        advantage, target = gae(value, next_value, scaled, discount, lambda_, done[..., None] & episodic)
 
         samples = Batch(
             observe(state.observations, batch.obs),
@@ -391,34 +373,28 @@ def make(
             jax.tree.map(lambda m: m[None], state.actor_memory),
             jax.tree.map(lambda m: m[None], state.critic_memory),
         )
-        stats = WeightingStats(
-            returns.total / jnp.maximum(returns.count, 1),
-            returns.count,
-            channel_gram(state.params, samples, advantage) if weighting.needs_gram else None,
-        )
-        weights, weighting_state, weighting_metrics = weighting.update(state.weighting, stats)
+        gram = channel_gram(state.params, samples, advantage) if weighting.needs_gram else None
+        weights, weighting_state, weighting_metrics = reweigh(weighting, state.weighting, returns, gram)
         samples = samples._replace(advantage=advantage @ weights)
         if not config.memory:  # single steps are the samples; with memory, whole rollouts are
             samples = jax.tree.map(lambda x: x.reshape(1, -1, *x.shape[2:]), samples)
 
-        params, opt_state, metrics = learn(state, samples, learn_key)
+        params, opt_state, kl, metrics = learn(state, samples, learn_key)
         source, source_metrics = rewards.update(source, source_batch, source_key)
         observations = state.observations
         if observations is not None:
             vector = prepare(obs_space, batch.obs).vector
             observations = update_moments(observations, vector.reshape(-1, vector.shape[-1]), axis_name=axis_name)
-        metrics |= {f"source/{name}": m for name, m in source_metrics.items()}
-        metrics |= {f"weighting/{name}": m for name, m in weighting_metrics.items()}
+        metrics |= prefixed("source", source_metrics) | weighting_metrics
         metrics |= {
             "episode_return": returns,
             "episode_length": lengths,
             "explained_variance": mean_over_shards(1 - (target - value).var((0, 1)) / (target.var((0, 1)) + 1e-8)),
-            "weight": weights,
         }
         state = State(
             params,
             opt_state,
-            adapt_kl_coefficient(state.kl_coefficient, metrics["kl"], config.kl_target),
+            adapt_kl_coefficient(state.kl_coefficient, kl, config.kl_target),
             envs,
             actor_memory,
             critic_memory,
@@ -462,10 +438,8 @@ def make_optimiser(config: Config) -> optax.GradientTransformation:
 
 
 def chunk_size(config: Config, minibatch: int) -> int:
-    """Samples per gradient: `gradient_chunk` where it divides the minibatch and there is no memory, else the
-    minibatch.
-    """
-    chunk = config.gradient_chunk
-    if chunk is None:
-        chunk = 1024 if jax.default_backend() == "cpu" else minibatch
-    return chunk if not config.memory and chunk < minibatch and minibatch % chunk == 0 else minibatch
+    """Samples per gradient: `gradient_chunk`, or by default 1024 on CPU where that divides the minibatch."""
+    if config.gradient_chunk is not None:
+        return config.gradient_chunk
+    chunked = jax.default_backend() == "cpu" and not config.memory and minibatch % 1024 == 0
+    return 1024 if chunked else minibatch

@@ -18,23 +18,19 @@ import optax
 from rlx import check
 from rlx.nets import Inputs, Network, prepare
 from rlx.nets.distribution import mask_logits
-from rlx.pareto import linear
-from rlx.reward import extrinsic
-from rlx.runtime.rollout import EnvBatch, EpisodeSums, finished_episodes, init_episode_sums, reset_batch, step_batch
-from rlx.runtime.shuffle import shuffle
-from rlx.space import Discrete, from_gymnax
-from rlx.types import (
-    Algorithm,
-    Array,
-    Environment,
-    EnvSpec,
-    Policy,
-    PyTree,
-    RewardSource,
-    Transition,
-    Weighting,
-    WeightingStats,
+from rlx.runtime.problem import initial_weights, pose, prefixed, reweigh
+from rlx.runtime.rollout import (
+    EnvBatch,
+    EpisodeSums,
+    finished_episodes,
+    init_episode_sums,
+    next_values,
+    reset_batch,
+    step_batch,
 )
+from rlx.runtime.shuffle import shuffle
+from rlx.space import Discrete
+from rlx.types import Algorithm, Array, Environment, Policy, PyTree, RewardSource, Transition, Weighting
 from rlx.value import greedy_action, q_lambda, take_action, td_loss
 
 
@@ -109,22 +105,12 @@ def make(
       TypeError: for an action space that is not Discrete.
       ValueError: for a weighting of another number of channels, or one that needs policy gradients.
     """
-    env_params = env.default_params if env_params is None else env_params
-    obs_space = from_gymnax(env.observation_space(env_params))
-    action_space = from_gymnax(env.action_space(env_params))
+    problem = pose(env, env_params, rewards, weighting, config.num_envs)
+    env_params, obs_space, action_space, rewards, channels, weighting, spec = problem
     if not isinstance(action_space, Discrete):
         raise TypeError(f"PQN takes Discrete actions; got {action_space!r}: use ppo, or for a Box sac")
-    env_channels = tuple(getattr(env, "reward_channels", ("reward",)))
-    rewards = extrinsic(env_channels) if rewards is None else rewards
-    channels, num_channels = rewards.channels, len(rewards.channels)
-    weighting = linear(jnp.ones(num_channels)) if weighting is None else weighting
-    check.require(
-        not weighting.needs_gram, "weighting", weighting, "one without needs_gram: PQN has no policy gradient"
-    )
-    spec = EnvSpec(obs_space, action_space, env_channels, config.num_envs)
-    gamma = jnp.stack([jnp.asarray(config.discount if c.discount is None else c.discount) for c in channels])
-    lambda_ = jnp.stack([jnp.asarray(config.lambda_ if c.lambda_ is None else c.lambda_) for c in channels])
-    episodic = jnp.array([c.episodic for c in channels])
+    num_channels = len(channels)
+    gamma, lambda_, episodic = problem.discounts(config.discount), problem.lambdas(config.lambda_), problem.episodic
 
     steps_per_update = config.num_envs * config.num_steps
     epsilon = optax.linear_schedule(
@@ -146,9 +132,7 @@ def make(
         net_key, source_key, env_key, run_key = jax.random.split(key, 4)
         envs = reset_batch(env, env_params, env_key, config.num_envs)
         params = network.init(net_key, jax.tree.map(lambda x: x[None], prepare(obs_space, envs.obs)), (), None)
-        weighting_state = weighting.init(num_channels)
-        nothing_yet = WeightingStats(jnp.zeros(num_channels), jnp.zeros(()), None)
-        weights, _, _ = weighting.update(weighting_state, nothing_yet)
+        weights, weighting_state = initial_weights(weighting, num_channels)
         return State(
             params,
             optimiser.init(params),
@@ -196,14 +180,8 @@ def make(
             q = q_values(state.params, inputs)
             return take_action(q, greedy_action(q, inputs.mask, weights=state.weights))
 
-        following = jnp.concatenate([value[1:], greedy_value(envs.obs)[None]])
-
-        def at_truncation(following: Array) -> Array:
-            flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch.next_obs)
-            after_step = greedy_value(flat).reshape(following.shape)
-            return jnp.where(batch.truncated[..., None] & episodic, after_step, following)
-
-        next_value = jax.lax.cond(batch.truncated.any(), at_truncation, lambda following: following, following)
+        last = greedy_value(envs.obs)
+        next_value = next_values(value, last, batch.truncated, episodic, greedy_value, batch.next_obs)
         done = (batch.terminated | batch.truncated)[..., None]
         discount = gamma * jnp.where(episodic, 1.0 - batch.terminated[..., None], 1.0)
         return q_lambda(next_value, config.reward_scale * reward, discount, lambda_, done & episodic)
@@ -242,16 +220,9 @@ def make(
         samples = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), samples)
         params, opt_state, metrics = learn(state, samples, learn_key)
         source, source_metrics = rewards.update(source, batch, source_key)
-        stats = WeightingStats(returns.total / jnp.maximum(returns.count, 1), returns.count, None)
-        weights, weighting_state, weighting_metrics = weighting.update(state.weighting, stats)
-        metrics |= {f"source/{name}": m for name, m in source_metrics.items()}
-        metrics |= {f"weighting/{name}": m for name, m in weighting_metrics.items()}
-        metrics |= {
-            "episode_return": returns,
-            "episode_length": lengths,
-            "epsilon": epsilon(state.updates),
-            "weight": weights,
-        }
+        weights, weighting_state, weighting_metrics = reweigh(weighting, state.weighting, returns)
+        metrics |= prefixed("source", source_metrics) | weighting_metrics
+        metrics |= {"episode_return": returns, "episode_length": lengths, "epsilon": epsilon(state.updates)}
         state = State(params, opt_state, envs, episodes, source, weighting_state, weights, state.updates + 1, key)
         return state, metrics
 

@@ -17,25 +17,12 @@ import optax
 
 from rlx import check
 from rlx.nets import Network, prepare
-from rlx.pareto import linear
 from rlx.policy import sac_policy_loss, sac_temperature_loss, tanh_log_det
-from rlx.reward import extrinsic
-from rlx.runtime.replay import Replay, add, init_replay, sample_uniform, window
-from rlx.runtime.rollout import EnvBatch, EpisodeSums, finished_episodes, init_episode_sums, reset_batch, step_batch
-from rlx.space import Box, from_gymnax
-from rlx.types import (
-    Algorithm,
-    Array,
-    Environment,
-    EnvSpec,
-    Mean,
-    Policy,
-    PyTree,
-    RewardSource,
-    Transition,
-    Weighting,
-    WeightingStats,
-)
+from rlx.runtime.problem import initial_weights, pose, prefixed, reweigh
+from rlx.runtime.replay import Replay, Scored, add, init_replay, sample_uniform, window
+from rlx.runtime.rollout import EnvBatch, EpisodeSums, finished_episodes, init_episode_sums, reset_batch, rollout
+from rlx.space import Box
+from rlx.types import Algorithm, Array, Environment, Mean, Policy, PyTree, RewardSource, Transition, Weighting
 from rlx.value import td_loss, twin_min_target
 
 LOG_STD_RANGE = (-5.0, 2.0)  # of the Gaussian before squashing; CleanRL
@@ -90,20 +77,13 @@ class State(NamedTuple):
     """Everything that SAC remembers between updates."""
 
     learner: Learner
-    replay: Replay  # of `Stored`
+    replay: Replay  # of `Scored`, with actions in [-1, 1]
     envs: EnvBatch
     episodes: EpisodeSums
     source: PyTree
     weighting: PyTree
     weights: Array  # [K] of the channels
     key: Array
-
-
-class Stored(NamedTuple):
-    """Rows of the replay."""
-
-    step: Transition  # with actions scaled to [-1, 1]
-    reward: Array  # [T, B, K], as it was when the step was taken
 
 
 def make(
@@ -125,26 +105,14 @@ def make(
       ValueError: for a Box that is unbounded or not of rank 1, a channel that is not episodic, or a weighting that
         needs policy gradients.
     """
-    env_params = env.default_params if env_params is None else env_params
-    obs_space = from_gymnax(env.observation_space(env_params))
-    action_space = from_gymnax(env.action_space(env_params))
+    problem = pose(env, env_params, rewards, weighting, config.num_envs, continuing=False)
+    env_params, obs_space, action_space, rewards, channels, weighting, spec = problem
+    num_channels = len(channels)
     if not isinstance(action_space, Box):
         raise TypeError(f"SAC takes Box actions; got {action_space!r}: use ppo, or for Discrete dqn")
     low, high = action_bounds(action_space)
     num_components = low.shape[0]
-    env_channels = tuple(getattr(env, "reward_channels", ("reward",)))
-    rewards = extrinsic(env_channels) if rewards is None else rewards
-    channels, num_channels = rewards.channels, len(rewards.channels)
-    continuing = [c.name for c in channels if not c.episodic]
-    check.require(not continuing, "channels", continuing, "episodic: a replayed step does not know the next episode")
-    weighting = linear(jnp.ones(num_channels)) if weighting is None else weighting
-    check.require(
-        not weighting.needs_gram, "weighting", weighting, "one without needs_gram, which SAC does not compute"
-    )
-    spec = EnvSpec(obs_space, action_space, env_channels, config.num_envs)
-    # the last head is the entropy bonus
-    discounts = [config.discount if c.discount is None else c.discount for c in channels] + [config.discount]
-    gamma = jnp.stack([jnp.asarray(discount, jnp.float32) for discount in discounts])
+    gamma = jnp.append(problem.discounts(config.discount), config.discount)  # the last head is the entropy bonus
     is_bonus = jnp.arange(num_channels + 1) == num_channels
     target_entropy = -float(num_components) if config.target_entropy is None else config.target_entropy
 
@@ -191,17 +159,13 @@ def make(
     # --- 1. Collect, score and store ---
 
     def collect(actor: PyTree, envs: EnvBatch, key: Array, at_random: bool) -> tuple[EnvBatch, Transition]:
-        def step(envs: EnvBatch, key: Array) -> tuple[EnvBatch, Transition]:
-            act_key, env_key = jax.random.split(key)
-            if at_random:
-                action = jax.random.uniform(act_key, (config.num_envs, num_components), minval=-1.0)
-                log_prob = jnp.full(config.num_envs, -num_components * math.log(2.0))
-            else:
-                action, log_prob = sample_action(actor, act_key, envs.obs)
-            after, s = step_batch(env, env_params, env_key, envs, to_env(action))
-            return after, Transition(envs.obs, action, log_prob, s.reward, s.terminated, s.truncated, s.next_obs)
+        def act(key: Array, obs: PyTree) -> tuple[Array, Array]:
+            if not at_random:
+                return sample_action(actor, key, obs)
+            action = jax.random.uniform(key, (config.num_envs, num_components), minval=-1.0)
+            return action, jnp.full(config.num_envs, -num_components * math.log(2.0))
 
-        return jax.lax.scan(step, envs, jax.random.split(key, config.num_steps))
+        return rollout(env, env_params, key, envs, config.num_steps, act, to_env)
 
     def interact(state: State, key: Array, at_random: bool = False) -> tuple[State, Transition, Mean, Mean]:
         collect_key, compute_key = jax.random.split(key)
@@ -209,7 +173,7 @@ def make(
         source_batch = batch._replace(action=to_env(batch.action))
         reward, source = rewards.compute(state.source, source_batch, compute_key)
         episodes, returns, lengths = finished_episodes(state.episodes, reward, batch.terminated | batch.truncated)
-        replay = add(state.replay, Stored(batch, reward))
+        replay = add(state.replay, Scored(batch, reward))
         state = state._replace(replay=replay, envs=envs, episodes=episodes, source=source)
         return state, source_batch, returns, lengths
 
@@ -289,12 +253,10 @@ def make(
         }
         _, batch = jax.eval_shape(lambda: collect(params["actor"], envs, fill_key, True))
         reward = jnp.zeros((*batch.terminated.shape, num_channels))
-        weighting_state = weighting.init(num_channels)
-        nothing_yet = WeightingStats(jnp.zeros(num_channels), jnp.zeros(()), None)
-        weights, _, _ = weighting.update(weighting_state, nothing_yet)
+        weights, weighting_state = initial_weights(weighting, num_channels)
         state = State(
             Learner(params, jax.tree.map(jnp.copy, params["critic"]), optimiser.init(params)),
-            init_replay(Stored(batch, reward), capacity),
+            init_replay(Scored(batch, reward), capacity),
             envs,
             init_episode_sums(config.num_envs, num_channels),
             rewards.init(source_key, spec),
@@ -317,12 +279,10 @@ def make(
             jax.random.split(learn_key, config.gradient_steps),
         )
         source, source_metrics = rewards.update(state.source, batch, source_key)
-        stats = WeightingStats(returns.total / jnp.maximum(returns.count, 1), returns.count, None)
-        weights, weighting_state, weighting_metrics = weighting.update(state.weighting, stats)
+        weights, weighting_state, weighting_metrics = reweigh(weighting, state.weighting, returns)
         metrics = jax.tree.map(lambda m: m.mean(0), metrics)
-        metrics |= {f"source/{name}": m for name, m in source_metrics.items()}
-        metrics |= {f"weighting/{name}": m for name, m in weighting_metrics.items()}
-        metrics |= {"episode_return": returns, "episode_length": lengths, "weight": weights}
+        metrics |= prefixed("source", source_metrics) | weighting_metrics
+        metrics |= {"episode_return": returns, "episode_length": lengths}
         state = state._replace(learner=learner, source=source, weighting=weighting_state, weights=weights, key=key)
         return state, metrics
 

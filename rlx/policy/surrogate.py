@@ -99,7 +99,7 @@ def ppo_kl_loss(
 def adapt_kl_coefficient(coefficient: jax.Array | float, kl: jax.Array | float, target: jax.Array | float) -> jax.Array:
     """Doubles the penalty's coefficient where the mean KL exceeded 1.5 times its target, halves it below target / 1.5.
 
-    Once for each iteration, with the mean KL(old || new) after its last gradient step.
+    Once for each iteration, with the mean KL(old || new) at its end (of its last epoch, where that is all there is).
 
     Shapes: scalars, or any that broadcast. Stopped: all.
 

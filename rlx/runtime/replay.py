@@ -20,7 +20,14 @@ import jax
 import jax.numpy as jnp
 
 from rlx import check
-from rlx.types import Array, PyTree
+from rlx.types import Array, PyTree, Transition
+
+
+class Scored(NamedTuple):
+    """Rows for an algorithm to store: steps, and their rewards as they were when the steps were taken."""
+
+    step: Transition
+    reward: Array  # [T, B, K]
 
 
 class Replay(NamedTuple):

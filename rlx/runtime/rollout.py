@@ -4,12 +4,13 @@ them.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from rlx.types import Environment, Mean
+from rlx.types import Environment, Mean, Transition
 
 
 class EnvBatch(NamedTuple):
@@ -61,6 +62,65 @@ def step_batch(
 
     obs, state = jax.lax.cond(done.any(), reset_done, lambda stepped: stepped, (next_obs, state))
     return EnvBatch(obs, state, done), EnvStep(reward.astype(jnp.float32), terminated, truncated, next_obs)
+
+
+def rollout(
+    env: Environment,
+    params: Any,
+    key: jax.Array,
+    batch: EnvBatch,
+    num_steps: int,
+    act: Callable[[jax.Array, Any], tuple[jax.Array, jax.Array]],
+    to_env: Callable[[jax.Array], jax.Array] = lambda action: action,
+) -> tuple[EnvBatch, Transition]:
+    """Step `num_steps` times with `act(key, obs) -> action, log_prob`, of a policy without memory.
+
+    The transitions hold the policy's actions; `to_env` makes of them what the environment takes.
+    """
+
+    def step(batch: EnvBatch, key: jax.Array) -> tuple[EnvBatch, Transition]:
+        act_key, env_key = jax.random.split(key)
+        action, log_prob = act(act_key, batch.obs)
+        after, s = step_batch(env, params, env_key, batch, to_env(action))
+        return after, Transition(batch.obs, action, log_prob, s.reward, s.terminated, s.truncated, s.next_obs)
+
+    return jax.lax.scan(step, batch, jax.random.split(key, num_steps))
+
+
+def next_values(
+    value: jax.Array,
+    last: jax.Array,
+    truncated: jax.Array,
+    episodic: jax.Array,
+    value_of: Callable[[Any], jax.Array],
+    reached: Any,
+) -> jax.Array:
+    """Value `[T, B, K]` of what each step led to: that of the next row, and where an episode was cut, of its own end.
+
+    Only what was cut off is valued anew, `B` steps at a time for as long as there are any: most rollouts have few.
+    Where the episode terminated the result is that of the next one's first state; a discount of 0 goes with it.
+
+    Args:
+      value: `[T, B, K]`, of what the policy saw.
+      last: `[B, K]`, of what it sees after the rollout.
+      truncated: bool `[T, B]`.
+      episodic: bool `[K]`; channels that are not go on in the next episode's first state.
+      value_of: from `[B, ...]` rows of `reached` to their values `[B, K]`.
+      reached: what `value_of` reads of a step's end (its next observation, with memory), leaves `[T, B, ...]`.
+    """
+    size, batch_size = truncated.size, truncated.shape[1]
+    rows = jax.tree.map(lambda x: x.reshape(size, *x.shape[2:]), reached)
+
+    def add(carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        values, cut = carry
+        index = jnp.nonzero(cut, size=batch_size, fill_value=size)[0]  # beyond the last row where fewer are left
+        ends, following = jax.tree.map(lambda x: x.at[index].get(mode="clip"), (rows, values))
+        values = values.at[index].set(jnp.where(episodic, value_of(ends), following), mode="drop")
+        return values, cut.at[index].set(False, mode="drop")
+
+    values = jnp.concatenate([value[1:], last[None]]).reshape(size, -1)
+    values, _ = jax.lax.while_loop(lambda carry: carry[1].any(), add, (values, truncated.reshape(size)))
+    return values.reshape(value.shape)
 
 
 class EpisodeSums(NamedTuple):

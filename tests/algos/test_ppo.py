@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from rlx.algos import ppo
+from rlx.envs import make as make_env
 from rlx.nets import Inputs, Network
 from rlx.reward import chain, extrinsic, stack
 from rlx.space import Box, Discrete, MultiDiscrete
@@ -181,6 +182,8 @@ def test_gradient_over_shards_is_that_of_all_samples():
         ("num_steps", 2.5),
         ("entropy_coefficient", -0.1),
         ("surrogate", "trust"),
+        ("gradient_chunk", 0),
+        ("gradient_chunk", 7),
     ],
 )
 def test_bad_settings_name_the_field(field, value):
@@ -191,6 +194,13 @@ def test_bad_settings_name_the_field(field, value):
 def test_minibatches_of_memory_are_whole_environments():
     with pytest.raises(ValueError, match="num_minibatches must divide num_envs"):
         dataclasses.replace(SMALL, memory=4, num_envs=3, num_steps=8)
+
+
+def test_images_are_not_normalised():
+    env, params = make_env("Breakout-MinAtar")
+    algorithm = ppo.make(dataclasses.replace(SMALL, normalise_observation=True), env, params)
+    state, _ = jax.eval_shape(lambda key: algorithm.update(algorithm.init(key)), jax.random.key(0))
+    assert state.observations is None
 
 
 def test_traced_settings_differ_within_one_program():

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlx.runtime.rollout import finished_episodes, init_episode_sums, reset_batch, step_batch
+from rlx.runtime.rollout import finished_episodes, init_episode_sums, next_values, reset_batch, step_batch
 from rlx.runtime.shuffle import shuffle
 
 
@@ -74,6 +74,31 @@ def test_resets_do_not_depend_on_where_episodes_end():
         drawn = reset_batch(Count(), None, jax.random.fold_in(keys[t], 1), 5).state.length  # type: ignore[arg-type]
         done = stepped.terminated[t] | stepped.truncated[t]
         np.testing.assert_array_equal(before.state.length[t + 1][done], np.asarray(drawn)[done])
+
+
+def test_next_values_match_a_loop():
+    # three rollouts at once, where none, a few and most steps are cut off: more than one batch of 5 has room for
+    T, B, K = 7, 5, 2
+    rng = np.random.default_rng(0)
+    value, last = rng.normal(size=(3, T, B, K)), rng.normal(size=(3, B, K))
+    truncated = rng.random((3, T, B)) < np.array([0.0, 0.1, 0.8])[:, None, None]
+    reached = rng.normal(size=(3, T, B, 4)).astype(np.float32)
+    head = rng.normal(size=(4, K)).astype(np.float32)
+    episodic = jnp.array([True, False])
+
+    def of_one(value, last, truncated, reached):
+        return next_values(value, last, truncated, episodic, lambda obs: obs @ head, reached)
+
+    batched = jax.jit(jax.vmap(of_one))(*map(jnp.asarray, (value, last, truncated, reached)))
+    for i in range(3):
+        alone = of_one(*(jnp.asarray(x[i]) for x in (value, last, truncated, reached)))
+        for t in range(T):
+            for b in range(B):
+                expected = (value[i, t + 1, b] if t + 1 < T else last[i, b]).copy()
+                if truncated[i, t, b]:
+                    expected[0] = (reached[i, t, b] @ head)[0]
+                np.testing.assert_allclose(alone[t, b], expected, rtol=1e-5)
+                np.testing.assert_allclose(batched[i, t, b], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize("split", [1, 4, 24])

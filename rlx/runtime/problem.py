@@ -1,0 +1,96 @@
+"""What an algorithm sets out to solve: an environment, its reward channels, and how they are weighted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+
+from rlx import check
+from rlx.pareto import linear
+from rlx.reward import extrinsic
+from rlx.space import Space, from_gymnax
+from rlx.types import Array, Channel, Environment, EnvSpec, Mean, PyTree, RewardSource, Weighting, WeightingStats
+
+
+class Problem(NamedTuple):
+    """The arguments of an algorithm's `make`, with defaults filled in and read."""
+
+    env_params: Any
+    obs_space: Space
+    action_space: Space
+    rewards: RewardSource
+    channels: tuple[Channel, ...]
+    weighting: Weighting
+    spec: EnvSpec
+
+    @property
+    def episodic(self) -> Array:
+        """Bool `[K]`: which channels end with the episode."""
+        return jnp.array([channel.episodic for channel in self.channels])
+
+    def discounts(self, default: Array | float) -> Array:
+        """Discount `[K]` of each channel: its own, or else the algorithm's."""
+        return _stack([default if c.discount is None else c.discount for c in self.channels])
+
+    def lambdas(self, default: Array | float) -> Array:
+        """Trace decay `[K]` of each channel: its own, or else the algorithm's."""
+        return _stack([default if c.lambda_ is None else c.lambda_ for c in self.channels])
+
+
+def _stack(values: list[Array | float]) -> Array:
+    return jnp.stack([jnp.asarray(value, jnp.float32) for value in values])
+
+
+def pose(
+    env: Environment,
+    env_params: Any,
+    rewards: RewardSource | None,
+    weighting: Weighting | None,
+    num_envs: int,
+    *,
+    gram: bool = False,
+    continuing: bool = True,
+) -> Problem:
+    """The problem that an algorithm's `make` is given; by default the environment's own rewards, and their sum.
+
+    Args:
+      gram: whether the algorithm computes the Gram matrix of the channels' policy gradients.
+      continuing: whether it can value a channel that goes on in the next episode.
+
+    Raises:
+      ValueError: for a weighting or a channel that the algorithm cannot serve.
+    """
+    env_params = env.default_params if env_params is None else env_params
+    env_channels = tuple(getattr(env, "reward_channels", ("reward",)))
+    rewards = extrinsic(env_channels) if rewards is None else rewards
+    weighting = linear(jnp.ones(len(rewards.channels))) if weighting is None else weighting
+    if weighting.needs_gram and not gram:
+        check.require(False, "weighting", weighting, "one without needs_gram: this algorithm has no policy gradient")
+    endless = [c.name for c in rewards.channels if not c.episodic]
+    if endless and not continuing:
+        check.require(False, "channels", endless, "episodic: a replayed step does not know the next episode")
+    obs_space, action_space = (from_gymnax(s(env_params)) for s in (env.observation_space, env.action_space))
+    spec = EnvSpec(obs_space, action_space, env_channels, num_envs)
+    return Problem(env_params, obs_space, action_space, rewards, rewards.channels, weighting, spec)
+
+
+def initial_weights(weighting: Weighting, num_channels: int) -> tuple[Array, PyTree]:
+    """Weights `[K]` before any episode has ended, and the weighting's first state."""
+    state = weighting.init(num_channels)
+    return weighting.update(state, WeightingStats(jnp.zeros(num_channels), jnp.zeros(()), None))[0], state
+
+
+def reweigh(
+    weighting: Weighting, state: PyTree, returns: Mean, gram: Array | None = None
+) -> tuple[Array, PyTree, dict[str, Any]]:
+    """Weights `[K]` after the episodes that `returns [K]` are the mean of, the weighting's state, and its metrics."""
+    mean = returns.total / jnp.maximum(returns.count, 1)
+    weights, state, metrics = weighting.update(state, WeightingStats(mean, returns.count, gram))
+    return weights, state, {"weight": weights, **prefixed("weighting", metrics)}
+
+
+def prefixed(part: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """The metrics of one part of an algorithm, under names that say so."""
+    return {f"{part}/{name}": value for name, value in metrics.items()}
