@@ -1,15 +1,16 @@
-"""Distributions of actions over each kind of action space, from the arrays that a network puts out (distrax inside)."""
+"""Distributions of actions over each kind of action space, from the arrays that a network puts out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
+from rlx.policy import categorical_entropy, gaussian_entropy
 from rlx.space import Box, Discrete, MultiDiscrete, Space
 
 _MASKED = -1e9  # finite, so that entropy and gradients are; its probability is exactly zero in float32
@@ -27,9 +28,8 @@ class ActionDistribution(NamedTuple):
     """
 
     num_outputs: int
-    noise: Callable[
-        [jax.Array, tuple[int, ...]], jax.Array
-    ]  # (key, batch shape) -> [*batch, ...], independent of outputs
+    # (key, batch shape) -> [*batch, ...], independent of outputs
+    noise: Callable[[jax.Array, tuple[int, ...]], jax.Array]
     perturb: Callable[[jax.Array, jax.Array], jax.Array]  # (noise, outputs) -> action: a sample, for fresh noise
     log_prob: Callable[[jax.Array, jax.Array], jax.Array]  # (outputs, action) -> [...]
     entropy: Callable[[jax.Array], jax.Array]  # outputs -> [...]
@@ -50,43 +50,38 @@ def action_distribution(space: Space) -> ActionDistribution:
     """The distribution for a space: categorical for Discrete, a product of them for MultiDiscrete, diagonal Gaussian
     for Box.
     """
-    categorical: Any = distrax.Categorical  # its annotations name another Array
-    if isinstance(space, Discrete):
-        return ActionDistribution(
-            space.n,
-            lambda key, batch: jax.random.gumbel(key, (*batch, space.n)),
-            lambda noise, outputs: jnp.argmax(outputs + noise, axis=-1),
-            lambda outputs, action: categorical(outputs).log_prob(action),
-            lambda outputs: categorical(outputs).entropy(),
-            lambda outputs: categorical(outputs).mode(),
-            lambda action: action,
-        )
-    if isinstance(space, MultiDiscrete):
-        return _multi_categorical(space.nvec)
+    if isinstance(space, Discrete | MultiDiscrete):
+        return _categorical(space)
     if isinstance(space, Box):
         return _gaussian(space)
     raise TypeError(f"action space must be Discrete, MultiDiscrete or Box; got {space!r}")
 
 
-def _multi_categorical(nvec: tuple[int, ...]) -> ActionDistribution:
-    splits = list(np.cumsum(nvec)[:-1])
+def _categorical(space: Discrete | MultiDiscrete) -> ActionDistribution:
+    single = isinstance(space, Discrete)
+    nvec = (space.n,) if single else space.nvec
+    ends = list(np.cumsum(nvec)[:-1])
 
-    def parts(outputs: jax.Array) -> list[distrax.Categorical]:
-        return [distrax.Categorical(logits) for logits in jnp.split(outputs, splits, axis=-1)]
+    def parts(outputs: jax.Array) -> list[jax.Array]:
+        return jnp.split(outputs, ends, axis=-1)
 
-    def perturb(noise: jax.Array, outputs: jax.Array) -> jax.Array:
-        return jnp.stack([p.mode() for p in parts(outputs + noise)], axis=-1)
+    def mode(outputs: jax.Array) -> jax.Array:
+        best = [jnp.argmax(logits, axis=-1) for logits in parts(outputs)]
+        return best[0] if single else jnp.stack(best, axis=-1)
 
     def log_prob(outputs: jax.Array, action: jax.Array) -> jax.Array:
-        return jnp.stack([p.log_prob(action[..., i]) for i, p in enumerate(parts(outputs))]).sum(0)
+        actions = [action] if single else [action[..., i] for i in range(len(nvec))]
+        # one-hot: on CPU the gradient of a gather is a loop over samples
+        chosen = [jax.nn.one_hot(a, n) for a, n in zip(actions, nvec, strict=True)]
+        return -sum(map(optax.softmax_cross_entropy, parts(outputs), chosen), start=jnp.zeros(()))
 
     return ActionDistribution(
         sum(nvec),
         lambda key, batch: jax.random.gumbel(key, (*batch, sum(nvec))),
-        perturb,
+        lambda noise, outputs: mode(outputs + noise),
         log_prob,
-        lambda outputs: jnp.stack([p.entropy() for p in parts(outputs)]).sum(0),
-        lambda outputs: jnp.stack([p.mode() for p in parts(outputs)], axis=-1),
+        lambda outputs: sum(map(categorical_entropy, parts(outputs)), start=jnp.zeros(())),
+        mode,
         lambda action: action,
     )
 
@@ -99,9 +94,9 @@ def _gaussian(space: Box) -> ActionDistribution:
     bounded = (jnp.abs(low) < 1e30) & (jnp.abs(high) < 1e30)
     low, high = jnp.where(bounded, low, 0.0), jnp.where(bounded, high, 0.0)
 
-    def gaussian(outputs: jax.Array) -> Any:
+    def log_prob(outputs: jax.Array, action: jax.Array) -> jax.Array:
         mean, log_std = jnp.split(outputs, 2, axis=-1)
-        return distrax.MultivariateNormalDiag(mean, jnp.exp(log_std))
+        return jax.scipy.stats.norm.logpdf(action, mean, jnp.exp(log_std)).sum(-1)
 
     def perturb(noise: jax.Array, outputs: jax.Array) -> jax.Array:
         mean, log_std = jnp.split(outputs, 2, axis=-1)
@@ -115,8 +110,8 @@ def _gaussian(space: Box) -> ActionDistribution:
         2 * space.shape[0],
         lambda key, batch: jax.random.normal(key, (*batch, *space.shape)),
         perturb,
-        lambda outputs, action: gaussian(outputs).log_prob(action),
-        lambda outputs: gaussian(outputs).entropy(),
-        lambda outputs: gaussian(outputs).mode(),
+        log_prob,
+        lambda outputs: gaussian_entropy(jnp.split(outputs, 2, axis=-1)[1]),
+        lambda outputs: jnp.split(outputs, 2, axis=-1)[0],
         to_env,
     )
