@@ -216,7 +216,7 @@ def make(
 
     # --- 1. Collect: only the actor runs inside the scan over time ---
 
-    def collect(state: State, key: Array) -> tuple[EnvBatch, PyTree, Array, Array, Transition]:
+    def collect(state: State, noise_key: Array, env_key: Array) -> tuple[EnvBatch, PyTree, Array, Array, Transition]:
         def step(carry: tuple[EnvBatch, PyTree], xs: tuple[Array, Array]) -> tuple[tuple[EnvBatch, PyTree], Any]:
             envs, memory = carry
             noise, key = xs
@@ -227,7 +227,6 @@ def make(
             memory = jax.tree.map(lambda m: m[-1], memories)
             return (after, memory), (envs.obs, envs.reset, outputs[0], action, stepped)
 
-        noise_key, env_key = jax.random.split(key)
         noise = dist.noise(noise_key, (config.num_steps, config.num_envs))
         (envs, memory), (obs, reset, outputs, action, stepped) = jax.lax.scan(
             step, (state.envs, state.actor_memory), (noise, jax.random.split(env_key, config.num_steps))
@@ -346,8 +345,8 @@ def make(
 
     def update(state: State, data: None = None) -> tuple[State, dict[str, Any]]:
         del data  # PPO collects its own
-        key, collect_key, compute_key, learn_key, source_key = jax.random.split(state.key, 5)
-        envs, actor_memory, reset, batch = collect(state, collect_key)
+        key, noise_key, env_key, compute_key, learn_key, source_key = jax.random.split(state.key, 6)
+        envs, actor_memory, reset, batch = collect(state, noise_key, env_key)
         source_batch = batch._replace(action=dist.to_env(batch.action))
         reward, source = rewards.compute(state.source, source_batch, compute_key)
         done = batch.terminated | batch.truncated

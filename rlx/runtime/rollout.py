@@ -32,8 +32,12 @@ class EnvStep(NamedTuple):
 
 def reset_batch(env: Environment, params: Any, key: jax.Array, num_envs: int) -> EnvBatch:
     """Start an episode in each of `num_envs` environments."""
-    obs, state = jax.vmap(env.reset_env, in_axes=(0, None))(jax.random.split(key, num_envs), params)
-    return EnvBatch(obs, state, jnp.ones(num_envs, bool))
+    return _reset(env, params, jax.random.split(key, num_envs))
+
+
+def _reset(env: Environment, params: Any, keys: jax.Array) -> EnvBatch:
+    obs, state = jax.vmap(env.reset_env, in_axes=(0, None))(keys, params)
+    return EnvBatch(obs, state, jnp.ones(keys.shape[0], bool))
 
 
 def step_batch(
@@ -44,7 +48,7 @@ def step_batch(
     Resets are computed only in steps where some episode ends (under `vmap` over seeds, in all).
     """
     num_envs = batch.reset.shape[0]
-    step_keys = jax.random.split(jax.random.fold_in(key, 0), num_envs)
+    step_keys = jax.random.split(key, (2, num_envs))[0]
     next_obs, state, reward, terminated, _ = jax.vmap(env.step_env, in_axes=(0, 0, 0, None))(
         step_keys, batch.state, action, params
     )
@@ -53,7 +57,7 @@ def step_batch(
     done = terminated | truncated
 
     def reset_done(stepped: tuple[Any, Any]) -> tuple[Any, Any]:
-        first = reset_batch(env, params, jax.random.fold_in(key, 1), num_envs)
+        first = _reset(env, params, jax.random.split(key, (2, num_envs))[1])
 
         def where_done(new: jax.Array, old: jax.Array) -> jax.Array:
             return jnp.where(done.reshape(done.shape + (1,) * (new.ndim - 1)), new, old).astype(old.dtype)

@@ -71,7 +71,8 @@ def test_resets_do_not_depend_on_where_episodes_end():
     before, stepped, _ = rollout(3)
     keys = jax.random.split(jax.random.key(4), 23)
     for t in range(22):
-        drawn = reset_batch(Count(), None, jax.random.fold_in(keys[t], 1), 5).state.length  # type: ignore[arg-type]
+        reset_keys = jax.random.split(keys[t], (2, 5))[1]
+        drawn = jax.vmap(Count().reset_env, in_axes=(0, None))(reset_keys, None)[1].length
         done = stepped.terminated[t] | stepped.truncated[t]
         np.testing.assert_array_equal(before.state.length[t + 1][done], np.asarray(drawn)[done])
 
