@@ -57,9 +57,7 @@ class Config:
     double: bool = True  # choose the target's action with the online network (van Hasselt et al. 2016)
     dueling: bool = False  # a state value and advantages as heads on one torso (Wang et al. 2016)
     # Where errors are far above `huber`, values follow the median of their targets, and overshoot.
-    huber: float | None = (
-        None  # error beyond which the loss is linear; None: squared error (CleanRL; Mnih et al. have 1)
-    )
+    huber: float | None = None  # error beyond which the loss is linear; None: squared (CleanRL; Mnih et al. have 1)
     tau: float = 1.0  # how far the target network moves towards the online one; 1: a copy
     target_period: int = 100  # gradient steps from one such move to the next; 1 with a small tau: Polyak averaging
     epsilon_start: float = 1.0  # probability of a random action at the first update

@@ -309,8 +309,7 @@ def action_bounds(space: Box) -> tuple[Array, Array]:
     """
     check.require(len(space.shape) == 1, "shape of the action space", space.shape, "of rank 1")
     for name, bound in (("lower", space.low), ("upper", space.high)):
-        check.in_range(
-            f"the {name} bound of the action space", bound, -1e30, 1e30
-        )  # classic control's "unbounded" is above
+        # the "unbounded" of gymnax's classic control is above 1e30
+        check.in_range(f"the {name} bound of the action space", bound, -1e30, 1e30)
     low, high = (jnp.broadcast_to(jnp.asarray(bound, jnp.float32), space.shape) for bound in (space.low, space.high))
     return low, high

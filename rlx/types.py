@@ -73,25 +73,21 @@ class RewardSource(NamedTuple):
     `stored` is what a channel that cannot be scored again keeps; None where all of them must be.
     """
 
-    init: Callable[[Array, EnvSpec], PyTree]  # (key, spec) -> state
-    compute: Callable[
-        [PyTree, Transition, Array], tuple[Array, PyTree]
-    ]  # (state, batch, key) -> rewards [T, B, k], state
-    update: Callable[
-        [PyTree, Transition, Array], tuple[PyTree, dict[str, Any]]
-    ]  # (state, batch, key) -> state, metrics
+    # (key, spec) -> state
+    init: Callable[[Array, EnvSpec], PyTree]
+    # (state, batch, key) -> rewards [T, B, k], state
+    compute: Callable[[PyTree, Transition, Array], tuple[Array, PyTree]]
+    # (state, batch, key) -> state, metrics
+    update: Callable[[PyTree, Transition, Array], tuple[PyTree, dict[str, Any]]]
     channels: tuple[Channel, ...]
-    rescore: Callable[[PyTree, Transition, Array | None, Array], Array] | None = (
-        None  # (state, batch, stored, key) -> [T, B, k]
-    )
+    # (state, batch, stored, key) -> rewards [T, B, k]
+    rescore: Callable[[PyTree, Transition, Array | None, Array], Array] | None = None
 
 
 class WeightingStats(NamedTuple):
     """What a weighting may look at after each batch."""
 
-    returns: (
-        Array  # [K] mean undiscounted return per channel of the episodes that ended in the batch; zeros if none did
-    )
+    returns: Array  # [K] mean undiscounted return of each channel over the episodes that ended; zeros if none did
     episodes: Array  # [] how many ended: where it is zero `returns` means nothing
     gram: Array | None  # [K, K] inner products of the channels' policy gradients, if the weighting asks for them
 

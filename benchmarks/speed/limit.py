@@ -64,13 +64,13 @@ def network(spec: dict[str, Any]) -> Callable[[jax.Array], Any]:
     fields = ("hidden", "activation", "layer_norm", "conv_features")
     architecture: dict[str, Any] = {name: settings[name] for name in fields if name in settings}
     actor = Network(outputs, **architecture)
-    # PPO has a critic besides, and reads its values before and after each step; Q-learning only the latter
+    # PPO has a critic besides, and reads a value at each step
     critic = Network(1, **architecture) if spec["algorithm"] == "ppo" else None
     nets = [actor] if critic is None else [actor, critic]
     samples = settings["num_envs"] * settings["num_steps"]
     minibatch = samples // settings["num_minibatches"]
     chunk = 1024 if jax.default_backend() == "cpu" and minibatch % 1024 == 0 else minibatch
-    optimiser = optax.chain(optax.clip_by_global_norm(0.5), optax.adam(settings["learning_rate"]))
+    optimiser = optax.flatten(optax.chain(optax.clip_by_global_norm(0.5), optax.adam(settings["learning_rate"])))
 
     def apply(net: Network, parameters: Any, obs: Any) -> jax.Array:
         return net.apply(parameters, prepare(obs_space, obs), (), None)[0]
@@ -86,13 +86,13 @@ def network(spec: dict[str, Any]) -> Callable[[jax.Array], Any]:
         updates, optimiser_state = optimiser.update(grads, optimiser_state, parameters)
         return (optax.apply_updates(parameters, updates), optimiser_state), None
 
-    def update(carry: Any, obs: Any, next_obs: Any) -> tuple[Any, jax.Array]:
-        """`obs` and `next_obs` are `[T, B, ...]`."""
+    def update(carry: Any, obs: Any) -> tuple[Any, jax.Array]:
+        """`obs` is `[T, B, ...]`."""
         parameters = carry[0]
         act = lambda total, x: (total + apply(actor, parameters[0], x[None]).sum(), None)  # noqa: E731
         used, _ = jax.lax.scan(act, jnp.zeros(()), obs)
         if critic is not None:
-            used += sum(apply(critic, parameters[1], x).sum() for x in (obs, next_obs))
+            used += apply(critic, parameters[1], obs).sum()
         parts = obs.reshape(-1, minibatch // chunk, 1, chunk, *obs.shape[2:])
         epoch = lambda carry, _: (jax.lax.scan(gradient_step, carry, parts)[0], None)  # noqa: E731
         return jax.lax.scan(epoch, carry, length=settings["num_epochs"])[0], used
@@ -101,10 +101,10 @@ def network(spec: dict[str, Any]) -> Callable[[jax.Array], Any]:
         obs_key, *net_keys = jax.random.split(key, 1 + len(nets))
         obs_keys = jax.random.split(obs_key, (settings["num_steps"], settings["num_envs"]))
         obs = jnp.asarray(jax.vmap(jax.vmap(obs_space.sample))(obs_keys))
-        inputs, next_obs = prepare(obs_space, obs[:1]), obs[::-1]
+        inputs = prepare(obs_space, obs[:1])
         parameters = [net.init(k, inputs, (), None) for net, k in zip(nets, net_keys, strict=True)]
         carry = parameters, optimiser.init(parameters)
-        return jax.lax.scan(lambda carry, _: update(carry, obs, next_obs), carry, length=spec["updates"])
+        return jax.lax.scan(lambda carry, _: update(carry, obs), carry, length=spec["updates"])
 
     return program
 

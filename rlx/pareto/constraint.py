@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from rlx import check
-from rlx.types import Array, Weighting, WeightingStats
+from rlx.types import Array, Mean, Weighting, WeightingStats
 
 Projection = Literal["relu", "softplus", "sigmoid", "tanh"]
 
@@ -127,7 +127,7 @@ def lagrangian(
 
     Weights are those of `mix_advantages`: `rewards_k / (1 + sum |lam|)` for a reward, `-lam_i / (1 + sum |lam|)` for a
     cost. The multipliers make a step of `lagrange_update` with each batch in which an episode ended. Metrics, one
-    number for each limit: `multiplier`, and `violation`, the cost less its limit (0 where no episode ended).
+    number for each limit: `multiplier`, and `violation`, the cost less its limit (a mean over episodes that ended).
 
     A cost is measured by the mean *undiscounted* return of the channel over the episodes that ended; limits are in
     those units. A limit on a discounted cost is the same only where discounting is a real chance that the episode ends.
@@ -197,7 +197,7 @@ def _update(
         others = np.setdiff1d(np.arange(stats.returns.shape[0]), costs)
         weights = jnp.zeros_like(stats.returns).at[others].set(1.0 if rewards is None else jnp.asarray(rewards))
         weights = weights.at[costs].set(-state.multiplier) / (1.0 + jnp.abs(state.multiplier).sum())
-        violation = jnp.where(ended, cost - limit, 0.0)
+        violation = Mean(stats.episodes * (cost - limit), jnp.full(limit.shape, stats.episodes))
         return weights, state, {"multiplier": state.multiplier, "violation": violation}
 
     return update

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import distrax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -20,6 +21,16 @@ def test_samples_have_the_frequencies_of_their_log_probabilities():
     np.testing.assert_allclose(probability.sum(), 1.0, rtol=1e-5)
     assert stats.chisquare(counts, 60_000 * probability / probability.sum()).pvalue > 1e-3
     np.testing.assert_allclose(dist.entropy(outputs), -(probability * np.log(probability)).sum(), rtol=1e-5)
+
+
+def test_categorical_against_distrax():
+    dist = action_distribution(Discrete(4))
+    outputs = jax.random.normal(jax.random.key(0), (5, 4))
+    action = jnp.array([0, 1, 2, 3, 0])
+    expected = distrax.Categorical(outputs)
+    np.testing.assert_allclose(dist.log_prob(outputs, action), expected.log_prob(action), rtol=1e-5)
+    np.testing.assert_allclose(dist.entropy(outputs), expected.entropy(), rtol=1e-5)
+    np.testing.assert_array_equal(dist.mode(outputs), expected.mode())
 
 
 def test_gaussian_against_scipy():
