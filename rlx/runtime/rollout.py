@@ -36,7 +36,9 @@ def reset_batch(env: Environment, params: Any, key: jax.Array, num_envs: int) ->
 
 
 def _reset(env: Environment, params: Any, keys: jax.Array) -> EnvBatch:
-    obs, state = jax.vmap(env.reset_env, in_axes=(0, None))(keys, params)
+    first = jax.vmap(env.reset_env, in_axes=(0, None))(keys, params)
+    # literals in an environment leave weak types, which a step would change: each chunk would compile twice
+    obs, state = jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), first)
     return EnvBatch(obs, state, jnp.ones(keys.shape[0], bool))
 
 

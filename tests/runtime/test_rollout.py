@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
+import gymnax
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -64,6 +65,15 @@ def test_episodes_end_reset_and_keep_their_last_observation():
                 seen.add(int(length))
         assert last.obs[b] == clock
     assert len(seen) > 3  # resets draw anew
+
+
+def test_a_rollout_does_not_change_types():
+    env, params = gymnax.make("CartPole-v1")  # whose first state has a literal for the time
+    first = jax.eval_shape(lambda key: reset_batch(env, params, key, 3), jax.random.key(0))
+    after, _ = jax.eval_shape(
+        lambda key, batch: step_batch(env, params, key, batch, jnp.zeros(3, int)), jax.random.key(0), first
+    )
+    assert jax.tree.leaves(jax.tree.map(lambda x, y: x == y and not x.weak_type, first, after)) == [True] * 7
 
 
 def test_resets_do_not_depend_on_where_episodes_end():
