@@ -30,8 +30,7 @@ def train(algorithm: Algorithm, key: jax.Array, num_updates: int, data: PyTree =
     """`num_updates` updates from a fresh state as one scan: `(state, metrics)`, metrics stacked over updates.
 
     Pure: `jax.jit(jax.vmap(...))` over keys trains several seeds in one program. It keeps the metrics of every update
-      and cannot
-    be interrupted; for long runs take `fit`.
+    and cannot be interrupted; for long runs take `fit`.
     """
     return jax.lax.scan(lambda state, _: algorithm.update(state, data), algorithm.init(key), length=num_updates)
 
