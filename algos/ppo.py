@@ -157,7 +157,7 @@ def make(
 
     num_inputs = vector_size(obs_space)  # 0 where the observation is an image alone
 
-    is_box = isinstance(action_space, Box)
+    is_box, penalised = isinstance(action_space, Box), config.surrogate == "kl"
     network = dict(
         hidden=config.hidden,
         activation=config.activation,
@@ -264,10 +264,10 @@ def make(
         value, _ = critic.apply(params["critic"], batch.inputs, critic_memory, batch.reset)
         log_prob = dist.log_prob(outputs, batch.action)
         kl = kl_estimate(batch.log_prob, log_prob)
-        if config.surrogate == "clip":
-            surrogate = ppo_clip_loss(log_prob, batch.log_prob, batch.advantage, config.clip)
-        else:
+        if penalised:
             surrogate = ppo_kl_loss(log_prob, batch.log_prob, batch.advantage, kl, kl_coefficient)
+        else:
+            surrogate = ppo_clip_loss(log_prob, batch.log_prob, batch.advantage, config.clip)
         if config.value_clip is None:
             value_loss = td_loss(value, batch.target)
         else:
@@ -393,7 +393,7 @@ def make(
         state = State(
             params,
             opt_state,
-            adapt_kl_coefficient(state.kl_coefficient, kl, config.kl_target),
+            adapt_kl_coefficient(state.kl_coefficient, kl, config.kl_target) if penalised else state.kl_coefficient,
             envs,
             actor_memory,
             critic_memory,

@@ -100,6 +100,7 @@ def adapt_kl_coefficient(coefficient: jax.Array | float, kl: jax.Array | float, 
     """Doubles the penalty's coefficient where the mean KL exceeded 1.5 times its target, halves it below target / 1.5.
 
     Once for each iteration, with the mean KL(old || new) at its end (of its last epoch, where that is all there is).
+    The coefficient stays in [1e-6, 1e6]: a long run on one side of the target would take it to 0 or infinity for good.
 
     Shapes: scalars, or any that broadcast. Stopped: all.
 
@@ -113,7 +114,7 @@ def adapt_kl_coefficient(coefficient: jax.Array | float, kl: jax.Array | float, 
     """
     check.positive("target", target)
     factor = jnp.where(kl > 1.5 * target, 2.0, jnp.where(kl < target / 1.5, 0.5, 1.0))
-    return jax.lax.stop_gradient(coefficient * factor)
+    return jax.lax.stop_gradient(jnp.clip(coefficient * factor, 1e-6, 1e6))
 
 
 def kl_estimate(log_prob: jax.Array, other_log_prob: jax.Array, kind: Literal["k1", "k2", "k3"] = "k3") -> jax.Array:

@@ -78,6 +78,7 @@ def test_finds_the_best_action(actions, best, surrogate):
     )
     algorithm = ppo.make(config, Tiny(actions))
     state, metrics = train(algorithm, 80)
+    assert (float(state.kl_coefficient) == 1.0) == (surrogate == "clip")  # only a penalty adapts
     tolerance = 0.5 if isinstance(actions, Box) else 0.05  # the Gaussian still explores
     assert mean_return(metrics, 5) > best - tolerance
     policy = algorithm.policy(state)

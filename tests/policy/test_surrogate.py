@@ -64,6 +64,11 @@ def test_policy_gradient_by_enumeration():
 def test_kl_coefficient_adapts_by_factors_of_two():
     kl = jnp.array([0.0, 0.66, 0.67, 1.0, 1.5, 1.51, 100.0])
     np.testing.assert_array_equal(policy.adapt_kl_coefficient(3.0, kl, 1.0), [1.5, 1.5, 3, 3, 3, 6, 6])
+    for kl in (0.0, 9.0):  # however long it was on one side, it comes back
+        coefficient = 1.0
+        for _ in range(200):
+            coefficient = policy.adapt_kl_coefficient(coefficient, kl, 1.0)
+        np.testing.assert_allclose(coefficient, 1e-6 if kl == 0 else 1e6)
 
 
 def test_kl_penalty_pulls_towards_the_old_policy():
