@@ -95,31 +95,28 @@ class MLP(nn.Module):
 
 
 class Conv3x3(nn.Module):
-    """A 3x3 convolution without padding, of small images.
+    """A 3x3 convolution without padding, of small images `[N, H, W, C]`; batch last: `[features, H - 2, W - 2, N]`.
 
     On CPU it is nine shifted slices and one matrix product: the backward pass of XLA's convolution is about ten times
-    slower there for MinAtar's 10x10 images. Elsewhere it is XLA's convolution; the parameters are the same.
+    slower there for MinAtar's 10x10 images. With the batch last all that follows runs along it, which halves the cost
+    of the whole network. Elsewhere it is XLA's convolution; the parameters are the same.
     """
 
     features: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        height, width, channels = x.shape[-3:]
+        height, width, channels = x.shape[1:]
         kernel = self.param("kernel", nn.initializers.lecun_normal(), (9 * channels, self.features))
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
+        bias = self.param("bias", nn.initializers.zeros, (self.features,))[:, None, None, None]
         if jax.default_backend() == "cpu":
-            patches = [x[..., i : height - 2 + i, j : width - 2 + j, :] for i in range(3) for j in range(3)]
-            return jnp.concatenate(patches, axis=-1) @ kernel + bias
-        batch = x.shape[:-3]
-        y = jax.lax.conv_general_dilated(
-            x.reshape(-1, height, width, channels),
-            kernel.reshape(3, 3, channels, self.features),
-            (1, 1),
-            "VALID",
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        )
-        return y.reshape(*batch, *y.shape[1:]) + bias
+            x = jnp.transpose(x, (3, 1, 2, 0))
+            patches = [x[:, i : height - 2 + i, j : width - 2 + j] for i in range(3) for j in range(3)]
+            y = kernel.T @ jnp.concatenate(patches).reshape(9 * channels, -1)
+            return y.reshape(self.features, height - 2, width - 2, -1) + bias
+        kernel = kernel.reshape(3, 3, channels, self.features)
+        layout = ("NHWC", "HWIO", "CHWN")
+        return jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout) + bias
 
 
 class Torso(nn.Module):
@@ -134,11 +131,12 @@ class Torso(nn.Module):
     def __call__(self, inputs: Inputs) -> jax.Array:
         parts = [] if inputs.vector is None else [inputs.vector]
         if inputs.image is not None:
-            x = Conv3x3(self.conv_features)(inputs.image)
+            batch, image = inputs.image.shape[:-3], inputs.image.shape[-3:]
+            x = Conv3x3(self.conv_features)(inputs.image.reshape(-1, *image))
             if self.layer_norm:
-                x = nn.LayerNorm()(x)
+                x = nn.LayerNorm(reduction_axes=0, feature_axes=0)(x)
             x = ACTIVATIONS[self.activation](x)
-            parts.append(x.reshape(*x.shape[:-3], -1))
+            parts.append(x.reshape(-1, x.shape[-1]).T.reshape(*batch, -1))
         x = parts[0] if len(parts) == 1 else jnp.concatenate(parts, axis=-1)
         return MLP(self.hidden, self.activation, self.layer_norm)(x)
 

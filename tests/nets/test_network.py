@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlx.nets import Conv3x3, Inputs, Network, prepare, vector_size
+from rlx.nets import Conv3x3, Inputs, Network, Torso, prepare, vector_size
 from rlx.space import Box, Dict, Discrete, MultiDiscrete
 
 
@@ -41,16 +41,31 @@ def test_memory_goes_on_where_nothing_resets():
     np.testing.assert_allclose(whole, jnp.concatenate([half, rest]), atol=1e-6)
 
 
-@pytest.mark.parametrize("batch", [(4,), (2, 3)])
-def test_matrix_product_is_the_convolution(batch):
-    x = jax.random.normal(jax.random.key(0), (*batch, 6, 5, 3))
+@pytest.mark.parametrize("backend", ["cpu", "gpu"])  # which of the two ways it takes
+def test_convolution_is_that_of_xla(backend, monkeypatch):
+    x = jax.random.normal(jax.random.key(0), (4, 6, 5, 3))
     conv = Conv3x3(4)
     params = conv.init(jax.random.key(1), x)
+    params["params"]["bias"] = jnp.arange(4.0)
     kernel = params["params"]["kernel"].reshape(3, 3, 3, 4)
-    expected = jax.lax.conv_general_dilated(
-        x.reshape(-1, 6, 5, 3), kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    layout = ("NHWC", "HWIO", "NHWC")
+    expected = jax.lax.conv_general_dilated(x, kernel, (1, 1), "VALID", dimension_numbers=layout) + jnp.arange(4.0)
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    np.testing.assert_allclose(conv.apply(params, x), jnp.moveaxis(expected, 0, -1).transpose(2, 0, 1, 3), atol=1e-5)
+
+
+@pytest.mark.parametrize("layer_norm", [False, True])
+def test_features_of_an_image_do_not_depend_on_its_batch(layer_norm):
+    torso = Torso((7,), layer_norm=layer_norm)
+    inputs = Inputs(
+        jax.random.normal(jax.random.key(0), (2, 3, 5)), jax.random.normal(jax.random.key(1), (2, 3, 6, 6, 2)), None
     )
-    np.testing.assert_allclose(conv.apply(params, x), expected.reshape(*batch, 4, 3, 4), atol=1e-5)
+    params = torso.init(jax.random.key(2), inputs)
+    together = torso.apply(params, inputs)
+    for i in range(2):
+        for j in range(3):
+            one = jax.tree.map(lambda x, i=i, j=j: x[i, j], inputs)
+            np.testing.assert_allclose(torso.apply(params, one), together[i, j], atol=1e-5)
 
 
 def test_prepare_joins_parts_and_takes_the_mask_out():
