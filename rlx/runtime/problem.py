@@ -66,11 +66,11 @@ def pose(
     env_channels = tuple(getattr(env, "reward_channels", ("reward",)))
     rewards = extrinsic(env_channels) if rewards is None else rewards
     weighting = linear(jnp.ones(len(rewards.channels))) if weighting is None else weighting
-    if weighting.needs_gram and not gram:
-        check.require(False, "weighting", weighting, "one without needs_gram: this algorithm has no policy gradient")
+    allowed = "one without needs_gram: this algorithm has no policy gradient"
+    check.require(gram or not weighting.needs_gram, "weighting", weighting, allowed)
     endless = [c.name for c in rewards.channels if not c.episodic]
-    if endless and not continuing:
-        check.require(False, "channels", endless, "episodic: a replayed step does not know the next episode")
+    allowed = "episodic: a replayed step does not know the next episode"
+    check.require(continuing or not endless, "channels", endless, allowed)
     obs_space, action_space = (from_gymnax(s(env_params)) for s in (env.observation_space, env.action_space))
     spec = EnvSpec(obs_space, action_space, env_channels, num_envs)
     return Problem(env_params, obs_space, action_space, rewards, rewards.channels, weighting, spec)
