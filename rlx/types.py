@@ -54,6 +54,13 @@ class Channel(NamedTuple):
     episodic: bool = True  # False: the value continues through episode ends, from the first state of the next episode
 
 
+class Front(NamedTuple):
+    """A set of value vectors at a fixed capacity; larger is better in every objective."""
+
+    points: Array  # [N, m]
+    valid: Array  # bool [N]; the other rows are padding
+
+
 class EnvSpec(NamedTuple):
     """What a reward source may know of the environment when it is initialised."""
 

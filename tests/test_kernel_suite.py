@@ -25,6 +25,7 @@ COMPONENTS = {"lagrangian", "linear", "pid_lagrangian", "rnd", "visit_count"}  #
 HOST_ONLY = {"occupancy", "policy_evaluation", "soft_value_iteration", "successor_measure", "value_iteration"}
 
 T, B, A = 7, 3, 4
+N = 6  # rows of a set of value vectors
 Rng = np.random.Generator
 Maker = Callable[[Rng], np.ndarray]
 
@@ -64,6 +65,11 @@ def constant(*values: float) -> Maker:
     return lambda rng: np.array(values)
 
 
+def grid(*shape: int) -> Maker:
+    """Numbers of which many are equal."""
+    return lambda rng: np.round(rng.normal(size=shape))
+
+
 def mask(*shape: int) -> Maker:
     """At least one allowed action in each row."""
     return lambda rng: (rng.random(shape) < 0.6) | (np.arange(shape[-1]) == 0)
@@ -77,6 +83,7 @@ def targets(kernel: Callable[..., Any], **inputs: Maker) -> Row:
 
 STREAM = dict(reward=normal(T, B), discount=uniform(0, 1, T, B), lambda_=uniform(0, 1), cut=flags(T, B))
 VALUES = dict(value=normal(T, B), next_value=normal(T, B))
+SET = dict(points=normal(N, 3), valid=mask(N))
 FAR = np.array([1e4, -1e4, 0.0])
 LOGITS = np.array([[0.0, -np.inf, 1.0, -np.inf], [1e4, -1e4, 0.0, 0.0], [-np.inf, -np.inf, -np.inf, 3.0]])
 
@@ -321,6 +328,10 @@ TABLE = {
         dict(reward_advantage=normal(T, B), cost_advantage=normal(T, B, 3), multiplier=uniform(0, 2, 3)),
         differentiated=("reward_advantage", "cost_advantage"),
     ),
+    "dominates": Row(pareto.dominates, dict(a=grid(T, 3), b=grid(3))),
+    "nondominated_mask": Row(pareto.nondominated_mask, SET),
+    "nondominated_rank": Row(pareto.nondominated_rank, SET),
+    "crowding_distance": targets(pareto.crowding_distance, **SET, rank=integers(2, N)),
 }
 
 
