@@ -22,7 +22,14 @@ from rlx import exploration, pareto, policy, value
 
 PACKAGES = (rlx.value, rlx.policy, rlx.exploration, rlx.pareto)
 COMPONENTS = {"lagrangian", "linear", "pid_lagrangian", "rnd", "visit_count"}  # reward sources and weightings
-HOST_ONLY = {"occupancy", "policy_evaluation", "soft_value_iteration", "successor_measure", "value_iteration"}
+HOST_ONLY = {
+    "occupancy",
+    "policy_evaluation",
+    "simplex_grid",
+    "soft_value_iteration",
+    "successor_measure",
+    "value_iteration",
+}
 
 T, B, A = 7, 3, 4
 N = 6  # rows of a set of value vectors
@@ -84,6 +91,7 @@ def targets(kernel: Callable[..., Any], **inputs: Maker) -> Row:
 STREAM = dict(reward=normal(T, B), discount=uniform(0, 1, T, B), lambda_=uniform(0, 1), cut=flags(T, B))
 VALUES = dict(value=normal(T, B), next_value=normal(T, B))
 SET = dict(points=normal(N, 3), valid=mask(N))
+REFERENCE = dict(reference=normal(B, 3), reference_valid=mask(B))
 FAR = np.array([1e4, -1e4, 0.0])
 LOGITS = np.array([[0.0, -np.inf, 1.0, -np.inf], [1e4, -1e4, 0.0, 0.0], [-np.inf, -np.inf, -np.inf, 3.0]])
 
@@ -332,6 +340,64 @@ TABLE = {
     "nondominated_mask": Row(pareto.nondominated_mask, SET),
     "nondominated_rank": Row(pareto.nondominated_rank, SET),
     "crowding_distance": targets(pareto.crowding_distance, **SET, rank=integers(2, N)),
+    **{
+        f"{kernel.__name__}, {m} objectives": Row(
+            kernel,
+            dict(points=normal(N, m), ref=constant(*[-1.0] * m), valid=mask(N)),
+            differentiated=("points", "ref"),
+            extremes={"points": np.full((N, m), 1e3)},
+        )
+        for kernel in (pareto.hypervolume, pareto.hypervolume_contributions)
+        for m in (2, 4)
+    },
+    "hypervolume_monte_carlo": Row(
+        lambda seed, points, ref, valid: pareto.hypervolume_monte_carlo(jax.random.key(seed), points, ref, 99, valid),
+        dict(seed=integers(9), **SET, ref=constant(-1.0, -1.0, -1.0)),
+        stopped=("points", "ref"),
+    ),
+    "expected_utility": Row(
+        pareto.expected_utility, dict(**SET, weights=simplex(T, 3)), differentiated=("points", "weights")
+    ),
+    "maximum_utility_loss": Row(
+        pareto.maximum_utility_loss,
+        dict(**SET, **REFERENCE, weights=simplex(T, 3)),
+        differentiated=("points", "reference", "weights"),
+    ),
+    "sparsity": Row(pareto.sparsity, SET, differentiated=("points",), extremes={"points": np.outer(np.ones(N), FAR)}),
+    "igd_plus": Row(
+        pareto.igd_plus,
+        dict(**SET, **REFERENCE),
+        differentiated=("points", "reference"),
+        extremes={"points": np.outer(np.ones(N), FAR)},
+    ),
+    "additive_epsilon": Row(pareto.additive_epsilon, dict(**SET, **REFERENCE), differentiated=("points", "reference")),
+    "scalarise, linear": Row(
+        pareto.scalarise, dict(value=normal(T, 3), weight=simplex(3)), differentiated=("value", "weight")
+    ),
+    **{
+        f"scalarise, {kind}": Row(
+            pareto.scalarise,
+            dict(value=normal(T, 3), weight=simplex(3), ideal=uniform(3, 4, 3)),
+            {"kind": kind, "rho": 0.01, "mu": 0.1},
+            ("value", "weight", "ideal"),
+            extremes={"value": np.outer(np.ones(T), FAR)},
+        )
+        for kind in ("chebyshev", "smooth_chebyshev", "pbi")
+    },
+    "ser_advantage": Row(
+        pareto.ser_advantage,
+        dict(advantage=normal(T, B, 3), expected=uniform(1, 2, 3)),
+        {"utility": lambda value: value.prod()},
+        ("advantage",),
+        ("expected",),
+    ),
+    "sample_weights": Row(
+        lambda seed, kind: pareto.sample_weights(jax.random.key(seed), B, 3, kind),
+        {"seed": integers(9)},
+        {"kind": "gaussian"},
+    ),
+    "unit_direction": Row(pareto.unit_direction, {"angle": normal(T, 2)}, differentiated=("angle",)),
+    "corner_weights": targets(pareto.corner_weights, **SET),
 }
 
 
@@ -394,6 +460,7 @@ def test_vmapped_equals_loop(row: Row):
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+@rows_where(lambda row: any(make(np.random.default_rng(0)).dtype == np.float64 for make in row.inputs.values()))
 def test_dtype_is_kept(row: Row, dtype: Any):
     outputs = jax.eval_shape(lambda x: run(row, x), draw(row, 0, dtype))
     for leaf in jax.tree.leaves(outputs):

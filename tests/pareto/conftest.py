@@ -44,3 +44,21 @@ def draw(m: int, dtype: str, seed: int = 0) -> Sets:
 @pytest.fixture(scope="session")
 def random_sets():
     return draw
+
+
+TREASURE = {
+    "convex": [0.7, 8.2, 11.5, 14.0, 15.1, 16.1, 19.6, 20.3, 22.4, 23.7],
+    "concave": [1.0, 2.0, 3.0, 5.0, 8.0, 16.0, 24.0, 50.0, 74.0, 124.0],
+}
+
+
+def deep_sea(shape: str, gamma: float) -> np.ndarray:
+    """`[10, 2]`: discounted treasure and time of the non-dominated deterministic policies of deep sea treasure."""
+    steps = np.array([1, 3, 5, 7, 8, 9, 13, 14, 17, 19])
+    time = np.sum(gamma ** np.arange(19) * (np.arange(19) < steps[:, None]), axis=1)
+    return np.stack([TREASURE[shape] * gamma ** (steps - 1), -time], axis=1)
+
+
+@pytest.fixture(scope="session")
+def deep_sea_treasure():
+    return deep_sea
