@@ -19,6 +19,7 @@ import rlx.pareto
 import rlx.policy
 import rlx.value
 from rlx import exploration, pareto, policy, value
+from rlx.types import Front
 
 PACKAGES = (rlx.value, rlx.policy, rlx.exploration, rlx.pareto)
 COMPONENTS = {"lagrangian", "linear", "pid_lagrangian", "rnd", "visit_count"}  # reward sources and weightings
@@ -340,6 +341,13 @@ TABLE = {
     "nondominated_mask": Row(pareto.nondominated_mask, SET),
     "nondominated_rank": Row(pareto.nondominated_rank, SET),
     "crowding_distance": targets(pareto.crowding_distance, **SET, rank=integers(2, N)),
+    **{
+        f"archive_insert, {by}": Row(
+            lambda points, valid, new, ref=ref: pareto.archive_insert(Front(points, valid), new, ref=ref),
+            dict(points=normal(3, 2), valid=mask(3), new=normal(N, 2)),
+        )
+        for by, ref in (("contributions", np.full(2, -3.0)), ("crowding", None))
+    },
     **{
         f"{kernel.__name__}, {m} objectives": Row(
             kernel,

@@ -1,5 +1,6 @@
 """Many objectives at once: sets of value vectors, their indicators, utilities, weightings of channels, constraints."""
 
+from rlx.pareto.archive import archive_insert
 from rlx.pareto.constraint import lagrange_update, lagrangian, mix_advantages, pid_lagrange_update, pid_lagrangian
 from rlx.pareto.front import crowding_distance, dominates, nondominated_mask, nondominated_rank
 from rlx.pareto.indicators import (
@@ -18,6 +19,7 @@ from rlx.pareto.weighting import linear
 
 __all__ = [
     "additive_epsilon",
+    "archive_insert",
     "corner_weights",
     "crowding_distance",
     "dominates",
