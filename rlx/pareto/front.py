@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rlx import check
 from rlx.types import Array, Front
 
 
 def as_front(points: Array, valid: Array | None, name: str = "points") -> Front:
-    """The set with zeros in the rows that do not count, after a check of its shapes."""
+    """The set, of floats, with zeros in the rows that do not count, after a check of its shapes."""
     points = jnp.asarray(points)
+    points = points.astype(jnp.result_type(points, float))
     check.rank(name, points, 2)
     check.require(points.size > 0, name, points.shape, "[N, m] with at least one row and one objective")
     counts = ~jnp.isnan(points).any(axis=1)
@@ -29,8 +31,9 @@ def as_front(points: Array, valid: Array | None, name: str = "points") -> Front:
 
 def match_objectives(name: str, array: Array, values: Array) -> None:
     """Raise `ValueError` unless the array has one entry for each objective of the values along its last axis."""
-    shape, number = jnp.shape(array), jnp.shape(values)[-1]
-    check.require(shape[-1:] == (number,), name, shape, f"of shape [..., {number}], one entry for each objective")
+    shape, number = np.shape(array), np.shape(values)[-1:]
+    allowed = f"of shape [..., {number[0] if number else 'm'}], one entry for each objective"
+    check.require(shape[-1:] == number != (), name, shape, allowed)
 
 
 def dominates(a: Array, b: Array) -> Array:

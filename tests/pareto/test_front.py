@@ -140,3 +140,5 @@ def test_what_does_not_fit_one_kernel_is_refused():
         crowding_distance(jnp.zeros((4, 2)), None, jnp.zeros(4))
     with pytest.raises(ValueError, match=r"b must be of shape \[..., 2\].*got \(3,\)"):
         dominates(jnp.zeros(2), jnp.zeros(3))
+    with pytest.raises(ValueError, match=r"b must be of shape \[..., m\].*got \(\)"):
+        dominates(1.0, 2.0)

@@ -128,6 +128,13 @@ def test_an_equal_objective_only_scales(random_sets, m):
         np.testing.assert_allclose(found, np.concatenate([2 * flat] * (m + 1)), rtol=1e-9, atol=1e-12)
 
 
+def test_integers_and_tuples_are_taken():
+    points = np.array([[3, 1], [1, 2]])
+    assert hypervolume(points, (-0.5, 0.5)) == 3.5 * 0.5 + 1.5 * 1.0
+    assert igd_plus(points, points + 1) == pytest.approx(np.sqrt(2))
+    np.testing.assert_array_equal(hypervolume_contributions(points, (-0.5, 0.5)), [1.0, 1.5])
+
+
 def test_hypervolume_scales_with_units_and_order():
     rng = np.random.default_rng(0)
     points, scale = rng.normal(size=(12, 4)), np.array([2.0, 0.5, 3.0, 1.0])
