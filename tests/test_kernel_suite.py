@@ -397,6 +397,15 @@ TABLE = {
         preference=uniform(0.5, 2, 4),
         tolerance=uniform(0, 0.1),
     ),
+    "nonsmooth_descent_step": targets(
+        lambda x, centres, radius, tolerance: pareto.nonsmooth_descent_step(
+            lambda x: jnp.abs(x - centres).max(1), x, radius, tolerance, capacity=6
+        ),
+        x=normal(3),
+        centres=normal(2, 3),
+        radius=uniform(0.05, 0.1),
+        tolerance=uniform(0.001, 0.01),
+    ),
     "gradnorm_update": targets(
         pareto.gradnorm_update,
         weights=uniform(0.5, 1, 4),

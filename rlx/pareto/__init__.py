@@ -10,6 +10,7 @@ from rlx.pareto.constraint import (
     pid_lagrange_update,
     pid_lagrangian,
 )
+from rlx.pareto.descent import nonsmooth_descent_step
 from rlx.pareto.gradients import (
     cagrad_weights,
     epo_weights,
@@ -47,6 +48,7 @@ __all__ = [
     "min_norm_weights",
     "mix_advantages",
     "nash_mtl_weights",
+    "nonsmooth_descent_step",
     "pcgrad_weights",
     "penalised_ppo_penalty",
     "pid_lagrange_update",
