@@ -4,7 +4,8 @@ The rows of `G` are the objectives' gradients, all ascent or all descent: `M` is
 the shards' Gram matrices; with sharded *data* average the gradients first: a mean of Gram matrices, like any from noisy
 gradients, has the noise's covariance on its diagonal, and min-norm rules then follow noise. Weights are constants to
 the gradient. Each rule is exact up to rounding, which a Gram matrix carries into lengths as a square root: in float32
-no direction is known better than to 3e-4 of the longest gradient it cancels.
+no direction is known better than to 3e-4 of the longest gradient it cancels. On an accelerator ask for full precision
+where the Gram matrix is made (`jax.default_matmul_precision("highest")`); inside, these functions do.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from rlx import check
 from rlx.types import Array
 
 ITERATIONS = 30  # of the interior-point method; about 10 reach float32's limit, ill-posed problems take more
+EXACT = jax.default_matmul_precision("highest")  # accelerators multiply in fewer digits unless told
 NASH_RIDGE = 1e-6  # relative to each gradient's squared norm; bounds the weights where no Nash solution exists
 
 
@@ -100,9 +102,11 @@ def min_norm_weights(gram: Array) -> Array:
 
     Source: Désidéri, "Multiple-Gradient Descent Algorithm (MGDA) for Multiobjective Optimization" (2012).
     """
-    return simplex_program(gram, jnp.zeros(jnp.shape(gram)[:1]))
+    gram, dtype = _read_gram(gram)
+    return simplex_program(gram, jnp.zeros(gram.shape[0])).astype(dtype)
 
 
+@EXACT
 def pcgrad_weights(key: Array, gram: Array) -> Array:
     """PCGrad: each gradient loses its components against the others, in random order; their *mean* is the step.
 
@@ -137,6 +141,7 @@ def pcgrad_weights(key: Array, gram: Array) -> Array:
     return jax.vmap(projected)(jax.random.split(key, size), jnp.arange(size)).mean(0).astype(dtype)
 
 
+@EXACT
 def cagrad_weights(gram: Array, radius: Array | float = 0.5) -> Array:
     """CAGrad: the direction near the mean gradient along which the worst objective improves most.
 
@@ -225,6 +230,7 @@ def nash_mtl_weights(gram: Array) -> Array:
     return jnp.where(present, y / norms, 0.0).astype(dtype)
 
 
+@EXACT
 def guided_weights(
     gram: Array,
     guidance: Array,
@@ -282,6 +288,7 @@ def guided_weights(
     return simplex_program(flat, -objective, jnp.concatenate([gram, guidance[None]]), bounds).astype(dtype)
 
 
+@EXACT
 def epo_weights(
     gram: Array, losses: Array, preference: Array, tolerance: Array | float = 1e-4, *, relax: bool = False
 ) -> Array:
@@ -304,7 +311,8 @@ def epo_weights(
     Source: Mahapatra and Rajan, "Multi-Task Learning with User Preferences: Gradient Descent with Controlled Ascent in
     Pareto Optimization" (2020).
     """
-    size = jnp.shape(gram)[0]
+    matrix, dtype = _read_gram(gram)
+    size = matrix.shape[0]
     for name, value in (("losses", losses), ("preference", preference)):
         check.require(jnp.shape(value) == (size,), name, jnp.shape(value), f"of shape ({size},), like `gram`")
     check.in_range("losses", losses, 0.0)
@@ -315,8 +323,8 @@ def epo_weights(
     share = jnp.maximum(jnp.where(total > 0, relative / _nonzero(total), 1.0 / size), 1e-12)
     excess = jnp.log(size * share)
     unevenness = share @ excess
-    guidance = gram @ (preference * (excess - unevenness))
-    return guided_weights(gram, guidance, unevenness > tolerance, relative.argmax(), relax=relax)
+    guidance = matrix @ (preference * (excess - unevenness))
+    return guided_weights(matrix, guidance, unevenness > tolerance, relative.argmax(), relax=relax).astype(dtype)
 
 
 def gradnorm_update(
@@ -374,6 +382,7 @@ def _read_gram(gram: Array, name: str = "gram") -> tuple[Array, Any]:
 
 
 @jax.jit
+@EXACT
 def _interior_point(quadratic: Array, linear: Array, rows: Array, bounds: Array, unit: Array) -> Array:
     """`argmin_x x^T Q x / 2 + q^T x` subject to `x >= 0`, `unit x = 1`, `rows x >= bounds`; not a number on failure."""
     size = unit.size

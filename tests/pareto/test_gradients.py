@@ -147,6 +147,23 @@ def test_linear_programs_agree_with_linprog(kind):
         np.testing.assert_allclose(linear @ a, wanted.fun, atol=1e-4)
 
 
+def test_double_precision_is_used_where_it_is_on():
+    with jax.enable_x64(True):
+        for M in grams(gradients("lengths over four decades", 4, 8))[:5]:
+            a = np.asarray(min_norm_weights(jnp.asarray(M)))
+            assert a @ M @ a / 2 == pytest.approx(least_by_enumeration(M, np.zeros(4)), rel=1e-12)
+
+
+def test_matrix_products_keep_every_digit_on_accelerators():
+    """Their default is a faster, coarser product, in which a linear program misses its rows by a hundredth."""
+    M = jnp.eye(3)
+    for weights in (min_norm_weights, cagrad_weights, lambda M: epo_weights(M, M[0] + 1.0, M[1] + 1.0)):
+        program = jax.jit(weights).lower(M).as_text()
+        products = [line for line in program.splitlines() if "stablehlo.dot_general" in line]
+        assert products
+        assert all("HIGHEST" in line for line in products)
+
+
 def test_sixteen_objectives():
     M = grams(gradients("none", 16, 64))
     found = batched(min_norm_weights, M)
@@ -407,7 +424,9 @@ ONE = jnp.ones(2)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: min_norm_weights(jnp.ones((2, 3))), r"quadratic must be a square matrix \[K, K\]; got \(2, 3\)"),
+        (lambda: min_norm_weights(jnp.ones((2, 3))), r"gram must be a square matrix \[K, K\]; got \(2, 3\)"),
+        (lambda: simplex_program(jnp.ones((2, 3)), ONE), r"quadratic must be a square matrix \[K, K\]; got \(2, 3\)"),
+        (lambda: epo_weights(jnp.ones(()), ONE, ONE), r"gram must be a square matrix \[K, K\]; got \(\)"),
         (lambda: nash_mtl_weights(jnp.ones(2)), r"gram must be a square matrix \[K, K\]; got \(2,\)"),
         (lambda: cagrad_weights(jnp.full((2, 2), jnp.nan)), "gram must be a finite number"),
         (lambda: cagrad_weights(jnp.eye(2), -0.5), r"radius must be a finite number in \[0, inf\); got -0.5"),
