@@ -39,9 +39,10 @@ def simplex_program(quadratic: Array, linear: Array, rows: Array | None = None, 
 
     A primal-dual interior-point method with a fixed limit of 30 iterations, for any `K` and for singular `Q` and
     repeated or dependent rows. Where several points are optimal it goes to the middle of them: equal objectives get
-    equal weights. In float32 the value is within 2e-6 of the minimum, relative to the largest entry of `Q` and `q`, and
-    a row is violated by at most 2e-6 of its largest entry. With `linear = 0` the value is also accurate relative to the
-    smallest diagonal entry, so that gradients may differ by factors of 1e4 in length.
+    equal weights. In float32 the value is within 2e-6 of the minimum, relative to the largest entry of `Q` and `q`
+    (2e-5 where no point satisfies the rows strictly), and a row is violated by at most 2e-6 of its largest entry. With
+    `linear = 0` the value is also accurate relative to the smallest diagonal entry, so that gradients may differ by
+    factors of 1e4 in length.
 
     Shapes: `Q` `[K, K]` symmetric and positive semi-definite, `q` `[K]`, rows `[N, K]`, bounds `[N]` (a row whose bound
     is `-inf` is dropped) -> `[K]`. Stopped: all. Usual mistake: an infeasible program, which is not detected: the
