@@ -339,7 +339,7 @@ def make(
 
         grads = jax.vmap(lambda mix: ravel_pytree(jax.grad(objective)(params, mix))[0])(jnp.eye(num_channels))
         grads = mean_over_shards(grads)
-        return grads @ grads.T
+        return jnp.matmul(grads, grads.T, precision="highest")  # lengths are square roots of it
 
     # --- 4. One update ---
 

@@ -22,7 +22,16 @@ from rlx import exploration, pareto, policy, value
 from rlx.types import Front
 
 PACKAGES = (rlx.value, rlx.policy, rlx.exploration, rlx.pareto)
-COMPONENTS = {"lagrangian", "linear", "pid_lagrangian", "rnd", "visit_count"}  # reward sources and weightings
+COMPONENTS = {  # reward sources and weightings
+    "exponentiated_gradient",
+    "from_gram",
+    "lagrangian",
+    "linear",
+    "pid_lagrangian",
+    "recap",
+    "rnd",
+    "visit_count",
+}
 HOST_ONLY = {
     "occupancy",
     "policy_evaluation",
@@ -81,6 +90,14 @@ def grid(*shape: int) -> Maker:
 def mask(*shape: int) -> Maker:
     """At least one allowed action in each row."""
     return lambda rng: (rng.random(shape) < 0.6) | (np.arange(shape[-1]) == 0)
+
+
+def gram(size: int, parameters: int = 6) -> Maker:
+    def make(rng: Rng) -> np.ndarray:
+        G = rng.normal(size=(size, parameters))
+        return G @ G.T
+
+    return make
 
 
 def targets(kernel: Callable[..., Any], **inputs: Maker) -> Row:
@@ -406,6 +423,105 @@ TABLE = {
     ),
     "unit_direction": Row(pareto.unit_direction, {"angle": normal(T, 2)}, differentiated=("angle",)),
     "corner_weights": targets(pareto.corner_weights, **SET),
+    "interior_point_barrier": Row(
+        pareto.interior_point_barrier,
+        dict(cost=normal(3), limit=uniform(0, 2, 3), sharpness=uniform(5, 20), margin=uniform(0.1, 0.5)),
+        differentiated=("cost",),
+        extremes={"cost": FAR},
+    ),
+    "penalised_ppo_penalty": Row(
+        pareto.penalised_ppo_penalty,
+        dict(
+            log_prob=normal(T, B),
+            behaviour_log_prob=normal(T, B),
+            cost_advantage=normal(T, B, 3),
+            cost=uniform(2, 3, 3),
+            limit=uniform(0, 1, 3),
+            discount=uniform(0, 1),
+            clip=uniform(0.1, 0.3),
+            penalty=uniform(1, 20),
+        ),
+        differentiated=("log_prob",),
+        stopped=("behaviour_log_prob", "cost_advantage", "cost"),
+        extremes={"log_prob": np.outer(np.arange(T), FAR)},
+    ),
+    "constrained_policy_step": targets(
+        lambda fisher, **x: pareto.constrained_policy_step(**x, fisher_product=lambda v: fisher @ v),
+        gradient=normal(4),
+        cost_gradient=normal(4),
+        violation=uniform(-0.1, 0.1),
+        fisher=gram(4),
+        radius=uniform(0.01, 0.1),
+    ),
+    "simplex_program": targets(
+        pareto.simplex_program,
+        quadratic=gram(4),
+        linear=normal(4),
+        rows=normal(2, 4),
+        bounds=uniform(-3, -2, 2),
+    ),
+    "min_norm_weights": targets(pareto.min_norm_weights, gram=gram(4)),
+    "pcgrad_weights": targets(
+        lambda seed, gram: pareto.pcgrad_weights(jax.random.key(seed), gram), seed=integers(9), gram=gram(4)
+    ),
+    "cagrad_weights": targets(pareto.cagrad_weights, gram=gram(4), radius=uniform(0.2, 2)),
+    "nash_mtl_weights": targets(pareto.nash_mtl_weights, gram=gram(4)),
+    **{
+        f"guided_weights, {'relaxed' if relax else 'strict'}": Row(
+            pareto.guided_weights,
+            dict(gram=gram(4), guidance=normal(4), balance=flags()),
+            {"relax": relax},
+            stopped=("gram", "guidance"),
+        )
+        for relax in (False, True)
+    },
+    "epo_weights": targets(
+        pareto.epo_weights,
+        gram=gram(4),
+        losses=uniform(0, 2, 4),
+        preference=uniform(0.5, 2, 4),
+        tolerance=uniform(0, 0.1),
+    ),
+    "nonsmooth_descent_step": targets(
+        lambda x, centres, radius, tolerance: pareto.nonsmooth_descent_step(
+            lambda x: jnp.abs(x - centres).max(1), x, radius, tolerance, capacity=6
+        ),
+        x=normal(3),
+        centres=normal(2, 3),
+        radius=uniform(0.05, 0.1),
+        tolerance=uniform(0.001, 0.01),
+    ),
+    "gradnorm_update": targets(
+        pareto.gradnorm_update,
+        weights=uniform(0.5, 1, 4),
+        norms=uniform(0, 2, 4),
+        losses=uniform(0, 2, 4),
+        initial_losses=uniform(1, 2, 4),
+        alpha=uniform(0, 2),
+        learning_rate=uniform(0.01, 0.1),
+    ),
+    "gradient_influence": targets(pareto.gradient_influence, gram=gram(4)),
+    "exponentiated_gradient_update": targets(
+        pareto.exponentiated_gradient_update,
+        weights=simplex(4),
+        score=normal(4),
+        step_size=uniform(0, 1),
+        floor=uniform(0, 0.2),
+    ),
+    **{
+        f"recap_weights, {signal}": Row(
+            pareto.recap_weights,
+            dict(
+                history=uniform(0, 1, 6, 4),
+                temperature=uniform(1, 5),
+                convergence=uniform(0, 1),
+                instability=uniform(0, 1),
+            ),
+            {"signal": signal},
+            stopped=("history",),
+        )
+        for signal in ("loss", "reward")
+    },
 }
 
 

@@ -1,8 +1,28 @@
-"""Many objectives at once: sets of value vectors, their indicators, utilities, weightings of channels, constraints."""
+"""Many objectives at once: sets of value vectors, weightings of channels, combinations of gradients, constraints."""
 
 from rlx.pareto.archive import archive_insert
-from rlx.pareto.constraint import lagrange_update, lagrangian, mix_advantages, pid_lagrange_update, pid_lagrangian
+from rlx.pareto.constraint import (
+    constrained_policy_step,
+    interior_point_barrier,
+    lagrange_update,
+    lagrangian,
+    mix_advantages,
+    penalised_ppo_penalty,
+    pid_lagrange_update,
+    pid_lagrangian,
+)
+from rlx.pareto.descent import nonsmooth_descent_step
 from rlx.pareto.front import crowding_distance, dominates, nondominated_mask, nondominated_rank
+from rlx.pareto.gradients import (
+    cagrad_weights,
+    epo_weights,
+    gradnorm_update,
+    guided_weights,
+    min_norm_weights,
+    nash_mtl_weights,
+    pcgrad_weights,
+    simplex_program,
+)
 from rlx.pareto.indicators import (
     additive_epsilon,
     expected_utility,
@@ -15,32 +35,58 @@ from rlx.pareto.indicators import (
 )
 from rlx.pareto.scalarise import scalarise, ser_advantage
 from rlx.pareto.weight_set import corner_weights, sample_weights, simplex_grid, unit_direction
-from rlx.pareto.weighting import linear
+from rlx.pareto.weighting import (
+    exponentiated_gradient,
+    exponentiated_gradient_update,
+    from_gram,
+    gradient_influence,
+    linear,
+    recap,
+    recap_weights,
+)
 
 __all__ = [
     "additive_epsilon",
     "archive_insert",
+    "cagrad_weights",
+    "constrained_policy_step",
     "corner_weights",
     "crowding_distance",
     "dominates",
+    "epo_weights",
     "expected_utility",
+    "exponentiated_gradient",
+    "exponentiated_gradient_update",
+    "from_gram",
+    "gradient_influence",
+    "gradnorm_update",
+    "guided_weights",
     "hypervolume",
     "hypervolume_contributions",
     "hypervolume_monte_carlo",
     "igd_plus",
+    "interior_point_barrier",
     "lagrange_update",
     "lagrangian",
     "linear",
     "maximum_utility_loss",
+    "min_norm_weights",
     "mix_advantages",
+    "nash_mtl_weights",
     "nondominated_mask",
     "nondominated_rank",
+    "nonsmooth_descent_step",
+    "pcgrad_weights",
+    "penalised_ppo_penalty",
     "pid_lagrange_update",
     "pid_lagrangian",
+    "recap",
+    "recap_weights",
     "sample_weights",
     "scalarise",
     "ser_advantage",
     "simplex_grid",
+    "simplex_program",
     "sparsity",
     "unit_direction",
 ]
