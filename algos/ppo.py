@@ -61,9 +61,7 @@ class Config:
     layer_norm: bool = False  # after each layer, before the activation
     conv_features: int = 16  # channels of the 3x3 convolution that images go through
     memory: int = 0  # units of gated recurrent memory, actor and critic each; 0: feed-forward
-    gradient_chunk: int | None = (
-        None  # samples whose gradient is taken at once; None: 1024 on CPU if it divides them, else all
-    )
+    gradient_chunk: int | None = None  # samples in one gradient; None: 1024 on CPU where that divides, else all
 
     def __post_init__(self) -> None:
         for name in ("num_envs", "num_steps", "num_epochs", "num_minibatches", "conv_features"):
