@@ -13,6 +13,7 @@ import pytest
 from rlx.algos import ppo
 from rlx.envs import make as make_env
 from rlx.nets import Inputs, Network
+from rlx.pareto import exponentiated_gradient, from_gram, min_norm_weights
 from rlx.reward import chain, extrinsic, stack
 from rlx.space import Box, Discrete, MultiDiscrete
 from rlx.types import Channel, Weighting
@@ -152,6 +153,21 @@ def test_gram_of_opposed_channels():
     assert gram[0, 0] > 0
     assert gram[0, 1] < 0
     assert np.linalg.eigvalsh(gram).min() > -1e-6
+
+
+@pytest.mark.parametrize(
+    ("weighting", "favoured"),
+    [(from_gram(min_norm_weights), 0), (exponentiated_gradient((0.5, 0.5), step_size=1.0), 1)],
+    ids=["min_norm", "influence"],
+)
+def test_weights_from_the_gram_matrix(weighting, favoured):
+    # the second channel is three times the first: the min-norm point is the short gradient, influence follows the long
+    triple = stack(extrinsic((Channel("a"),)), chain(extrinsic((Channel("b"),)), lambda r: 3.0 * r))
+    config = dataclasses.replace(SMALL, learning_rate=1e-2)
+    _, metrics = train(ppo.make(config, Tiny(Discrete(2)), rewards=triple, weighting=weighting), 60)
+    assert metrics["weight"][:5, favoured].min() > 0.5  # later gradients are small, and noise
+    np.testing.assert_allclose(metrics["weight"].sum(1), 1.0, rtol=1e-4)
+    assert mean_return(metrics, 5)[0] > 0.95
 
 
 def test_gradient_over_shards_is_that_of_all_samples():
