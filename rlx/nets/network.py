@@ -98,8 +98,8 @@ class Conv3x3(nn.Module):
     """A 3x3 convolution without padding, of small images `[N, H, W, C]`; batch last: `[features, H - 2, W - 2, N]`.
 
     On CPU it is nine shifted slices and one matrix product: the backward pass of XLA's convolution is about ten times
-    slower there for MinAtar's 10x10 images. With the batch last all that follows runs along it, which halves the cost
-    of the whole network. Elsewhere it is XLA's convolution; the parameters are the same.
+    slower there for MinAtar's 10x10 images. With the batch last the normalisation and activation that follow run along
+    it, not along a few channels. Elsewhere it is XLA's convolution; the parameters are the same.
     """
 
     features: int
@@ -183,7 +183,7 @@ class Network(nn.Module):
         """Parameters: kernels orthogonal, with gain sqrt 2 in the torso, 1 in the memory, `output_scale` in the head;
         else flax's.
 
-        All kernels come of one draw: with one for each, compiling this took as long as compiling half of an update.
+        All kernels come of one draw: a draw for each would take much longer to compile.
         """
         gains = {"Torso_0": 2**0.5, "Dense_0": self.output_scale}
         params = super().init(key, inputs, carry, reset)  # whose own kernels are never computed under jit
