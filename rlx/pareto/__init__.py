@@ -34,6 +34,13 @@ from rlx.pareto.indicators import (
     sparsity,
 )
 from rlx.pareto.scalarise import scalarise, ser_advantage
+from rlx.pareto.selection import (
+    extension_threshold,
+    improvement_priority,
+    neighbours,
+    psa_weight_update,
+    select_isolated,
+)
 from rlx.pareto.weight_set import corner_weights, sample_weights, simplex_grid, unit_direction
 from rlx.pareto.weighting import (
     exponentiated_gradient,
@@ -43,6 +50,7 @@ from rlx.pareto.weighting import (
     linear,
     recap,
     recap_weights,
+    utility_gradient,
 )
 
 __all__ = [
@@ -57,6 +65,7 @@ __all__ = [
     "expected_utility",
     "exponentiated_gradient",
     "exponentiated_gradient_update",
+    "extension_threshold",
     "from_gram",
     "gradient_influence",
     "gradnorm_update",
@@ -65,6 +74,7 @@ __all__ = [
     "hypervolume_contributions",
     "hypervolume_monte_carlo",
     "igd_plus",
+    "improvement_priority",
     "interior_point_barrier",
     "lagrange_update",
     "lagrangian",
@@ -73,6 +83,7 @@ __all__ = [
     "min_norm_weights",
     "mix_advantages",
     "nash_mtl_weights",
+    "neighbours",
     "nondominated_mask",
     "nondominated_rank",
     "nonsmooth_descent_step",
@@ -80,13 +91,16 @@ __all__ = [
     "penalised_ppo_penalty",
     "pid_lagrange_update",
     "pid_lagrangian",
+    "psa_weight_update",
     "recap",
     "recap_weights",
     "sample_weights",
     "scalarise",
+    "select_isolated",
     "ser_advantage",
     "simplex_grid",
     "simplex_program",
     "sparsity",
     "unit_direction",
+    "utility_gradient",
 ]

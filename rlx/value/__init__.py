@@ -2,6 +2,7 @@
 
 from rlx.value.conservative import cql_penalty
 from rlx.value.distributional import categorical_project, quantile_huber_loss, two_hot
+from rlx.value.generalised import envelope_target, gpi_action
 from rlx.value.loss import clipped_value_loss, implicit_max_loss, td_loss
 from rlx.value.returns import (
     gae,
@@ -22,7 +23,9 @@ __all__ = [
     "clipped_value_loss",
     "cql_penalty",
     "dueling",
+    "envelope_target",
     "gae",
+    "gpi_action",
     "greedy_action",
     "implicit_max_loss",
     "lambda_returns",
