@@ -33,7 +33,9 @@ COMPONENTS = {  # reward sources and weightings
     "visit_count",
 }
 HOST_ONLY = {
+    "convex_coverage_set",
     "occupancy",
+    "pareto_value_iteration",
     "policy_evaluation",
     "simplex_grid",
     "soft_value_iteration",
