@@ -23,6 +23,7 @@ from rlx.runtime.front import (
     evaluate_members,
     init_archive,
     init_members,
+    member_learner,
     offer,
     policy_state,
     train_members,
@@ -48,7 +49,7 @@ class Config:
     num_neighbours: int = 1  # members whose weights are nearest; 1: the paper's code
     adapt: Literal["none", "psa"] = "none"  # how weights move: not at all, or by Pareto simulated annealing
     delta: float = 0.1  # step of "psa", as a factor less 1; 0.1: the paper's code
-    member: ppo.Config = ppo.Config()  # of each member, unless `make` is given another kind of learner
+    member: ppo.Config = dataclasses.field(default_factory=ppo.Config)  # of each member, unless `make` is given another
 
     def __post_init__(self) -> None:
         for name in ("population", "num_updates", "episodes", "capacity"):
@@ -101,27 +102,19 @@ def make(
     Raises:
       ValueError: if the environment has no vector reward, or for weights of another shape.
     """
-    channels = getattr(env, "reward_channels", None)
-    check.require(channels is not None, "reward_channels", channels, "names of the channels: a vector reward")
-    num_objectives = len(env.reward_channels)
-    size, ref = config.population, getattr(env, "reference_point", None)
-    ref = None if ref is None or num_objectives > 3 else jnp.asarray(ref)
-    if weights is not None:
-        allowed = f"of shape {(size, num_objectives)}"
-        check.require(jnp.shape(weights) == (size, num_objectives), "weights", jnp.shape(weights), allowed)
+    size = config.population
+    make_member = member or (lambda weighting: ppo.make(config.member, env, env_params, weighting=weighting))
 
     def utility(returns: Array, task: Task) -> Array:
         ideal = task.ideal / task.scale
         return scalarise(returns / task.scale, task.weight, config.kind, ideal, mu=config.mu)
 
-    even = jnp.ones(num_objectives)
-    weighting = utility_gradient(utility, Task(even / num_objectives, even, even))
-    make_member = member or (lambda weighting: ppo.make(config.member, env, env_params, weighting=weighting))
-    learner = make_member(weighting)
-    own = tuple(channel.name for channel in learner.channels)
-    check.require(own == env.reward_channels, "the member's channels", own, f"those of env, {env.reward_channels}")
-    if learner.learned is None or learner.with_learned is None:
-        raise ValueError("member must be an algorithm with learned and with_learned; got one without")
+    learner, num_objectives, ref = member_learner(
+        env, lambda m: make_member(utility_gradient(utility, Task(*jnp.ones((3, m)))))
+    )
+    if weights is not None:
+        allowed = f"of shape {(size, num_objectives)}"
+        check.require(jnp.shape(weights) == (size, num_objectives), "weights", jnp.shape(weights), allowed)
     learned, with_learned = jax.vmap(learner.learned), jax.vmap(learner.with_learned)
 
     def tasks(state: State) -> Task:

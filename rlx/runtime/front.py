@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from rlx import check
 from rlx.pareto import archive_insert
 from rlx.runtime.evaluation import evaluate
 from rlx.types import Algorithm, Array, Environment, Front, Policy, PyTree
@@ -33,6 +35,26 @@ def offer(archive: Archive, values: Array, learned: PyTree, ref: Array | None) -
     new = (learned, jnp.zeros(len(values), bool))
     kept, selected = jax.tree.map(lambda x, y: jnp.concatenate([x, y])[index], (archive.learned, archive.selected), new)
     return Archive(front, kept, selected)
+
+
+def member_learner(env: Environment, make_member: Callable[[int], Algorithm]) -> tuple[Algorithm, int, Array | None]:
+    """The learner `make_member(m)`, the number m of objectives, and the reference point that the archive drops rows by.
+
+    That is None, and the crowding distance used instead, above three objectives or where the environment has none.
+
+    Raises:
+      ValueError: if the environment has no vector reward, or the learner cannot be a member.
+    """
+    names = getattr(env, "reward_channels", None)
+    check.require(names is not None, "reward_channels", names, "names of the channels: a vector reward")
+    num_objectives = len(env.reward_channels)
+    learner = make_member(num_objectives)
+    own = tuple(channel.name for channel in learner.channels)
+    check.require(own == env.reward_channels, "channels of the member", own, f"those of env, {env.reward_channels}")
+    has = learner.learned is not None and learner.with_learned is not None
+    check.require(has, "member", learner, "an algorithm with learned and with_learned")
+    ref = getattr(env, "reference_point", None)
+    return learner, num_objectives, None if ref is None or num_objectives > 3 else jnp.asarray(ref, jnp.float32)
 
 
 def init_members(algorithm: Algorithm, key: Array, num: int) -> PyTree:
