@@ -33,6 +33,13 @@ from rlx.pareto.indicators import (
     maximum_utility_loss,
     sparsity,
 )
+from rlx.pareto.prediction import (
+    ImprovementModel,
+    bin_elites,
+    fit_improvement,
+    predict_improvement,
+    select_by_prediction,
+)
 from rlx.pareto.scalarise import scalarise, ser_advantage
 from rlx.pareto.selection import (
     extension_threshold,
@@ -54,8 +61,10 @@ from rlx.pareto.weighting import (
 )
 
 __all__ = [
+    "ImprovementModel",
     "additive_epsilon",
     "archive_insert",
+    "bin_elites",
     "cagrad_weights",
     "constrained_policy_step",
     "corner_weights",
@@ -66,6 +75,7 @@ __all__ = [
     "exponentiated_gradient",
     "exponentiated_gradient_update",
     "extension_threshold",
+    "fit_improvement",
     "from_gram",
     "gradient_influence",
     "gradnorm_update",
@@ -91,11 +101,13 @@ __all__ = [
     "penalised_ppo_penalty",
     "pid_lagrange_update",
     "pid_lagrangian",
+    "predict_improvement",
     "psa_weight_update",
     "recap",
     "recap_weights",
     "sample_weights",
     "scalarise",
+    "select_by_prediction",
     "select_isolated",
     "ser_advantage",
     "simplex_grid",
