@@ -336,21 +336,21 @@ class PreferenceParams(NamedTuple):
 
     inner: Any  # parameters of the wrapped environment
     weights: Array | None = None  # [C, m] to draw from; None: all of the simplex, uniformly
-    valid: Array | None = None  # bool [C]; None: all
+    probability: Array | None = None  # [C] of each, up to a factor; None: all the same
 
     @property
     def max_steps_in_episode(self) -> Any:
         return self.inner.max_steps_in_episode
 
     def listed(self) -> tuple[Array, Array]:
-        """`weights [C, m]` and which of them are valid, bool `[C]`.
+        """`weights [C, m]` and which of them may be drawn, bool `[C]`.
 
         Raises:
           ValueError: if none are listed.
         """
         if self.weights is None:
             raise ValueError("weights must be an array [C, m], the preferences to choose among; got None")
-        return self.weights, jnp.ones(len(self.weights), bool) if self.valid is None else self.valid
+        return self.weights, jnp.ones(len(self.weights), bool) if self.probability is None else self.probability > 0
 
 
 class Preference(WrapperWithMemory):
@@ -380,8 +380,8 @@ class Preference(WrapperWithMemory):
         """`[m]`."""
         if params.weights is None:
             return sample_weights(key, 1, self.num_objectives)[0]
-        weights, valid = params.listed()
-        return weights[jax.random.categorical(key, jnp.where(valid, 0.0, -jnp.inf))]
+        probability = jnp.ones(len(params.weights)) if params.probability is None else params.probability
+        return params.weights[jax.random.categorical(key, jnp.log(probability))]
 
     def reset_env(self, key: Array, params: PreferenceParams) -> tuple[PyTree, Wrapped]:
         reset_key, preference_key = jax.random.split(key)

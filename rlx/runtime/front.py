@@ -118,12 +118,12 @@ def evaluate_preferences(
 ) -> Array:
     """Mean return vectors `[R, m]` of one policy asked for each of the preferences `[R, m]`.
 
-    `env` is a `rlx.envs.wrappers.Preference`, and `env_params` its parameters. Episodes of different preferences start
-    from the same keys.
+    `env` is a `rlx.envs.wrappers.Preference` and `env_params` its parameters. Episodes of all preferences
+    have the same keys.
     """
 
     def returns(preference: Array) -> Array:
-        params = env_params._replace(weights=preference[None], valid=None)
+        params = env_params._replace(weights=preference[None], probability=None)
         played = evaluate(policy, env, key, episodes, env_params=params, greedy=greedy, discount=discount)
         return played.returns.mean(0)
 
