@@ -18,7 +18,7 @@ from rlx import check
 from rlx.algos import ppo
 from rlx.algos.morld import initial_weights
 from rlx.pareto import extension_threshold, interior_point_barrier, select_isolated, utility_gradient
-from rlx.runtime.front import (
+from rlx.runtime.members import (
     Archive,
     evaluate_members,
     init_archive,

@@ -21,7 +21,7 @@ from rlx.algos import dqn, sac
 from rlx.algos.pgmorl import spread_weights
 from rlx.envs.wrappers import Preference, PreferenceParams
 from rlx.pareto import archive_insert, corner_weights, improvement_priority
-from rlx.runtime.front import evaluate_preferences
+from rlx.runtime.members import evaluate_preferences
 from rlx.types import Algorithm, Array, Environment, Front, Policy, PyTree
 
 

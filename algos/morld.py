@@ -18,7 +18,7 @@ import jax.numpy as jnp
 from rlx import check
 from rlx.algos import ppo
 from rlx.pareto import neighbours, psa_weight_update, sample_weights, scalarise, simplex_grid, utility_gradient
-from rlx.runtime.front import (
+from rlx.runtime.members import (
     Archive,
     evaluate_members,
     init_archive,

@@ -25,7 +25,7 @@ from rlx.pareto import (
     simplex_grid,
     utility_gradient,
 )
-from rlx.runtime.front import (
+from rlx.runtime.members import (
     Archive,
     evaluate_members,
     init_archive,

@@ -321,6 +321,25 @@ TABLE = {
         extremes={"noise": np.outer(FAR, np.ones(A))},
     ),
     "awr_weights": targets(policy.awr_weights, advantage=normal(B), inverse_temperature=uniform(0, 3)),
+    "tb_log_reward": Row(
+        policy.tb_log_reward,
+        dict(log_z=normal(B), forward_log_prob=normal(T, B), backward_log_prob=normal(T, B), mask=mask(T, B)),
+        differentiated=("log_z", "forward_log_prob", "backward_log_prob"),
+        extremes={"forward_log_prob": np.outer(np.ones(T), FAR)},
+    ),
+    "order_loss_pair": Row(
+        policy.order_loss_pair,
+        dict(first=normal(B), second=normal(B), label=uniform(0, 1, B)),
+        differentiated=("first", "second"),
+        stopped=("label",),
+        extremes={"first": FAR},
+    ),
+    "order_loss_pareto": Row(
+        policy.order_loss_pareto,
+        dict(log_reward=normal(T, B), best=flags(T, B), valid=mask(T, B)),
+        differentiated=("log_reward",),
+        extremes={"log_reward": np.outer(np.ones(T), FAR)},
+    ),
     "distill_loss": Row(
         exploration.distill_loss,
         dict(prediction=normal(T, B, A), target=normal(T, B, A)),

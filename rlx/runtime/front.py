@@ -1,130 +1,238 @@
-"""Populations that look for a front: members that learn side by side, and an archive of the policies found."""
+"""Fronts for people: the value vectors that an algorithm has found, as tables and figures, and their hypervolume.
+
+Larger is better in every objective. A set is a matrix with a row for each vector; rows with a NaN are left out, and so
+are dominated ones.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rlx import check
-from rlx.pareto import archive_insert
-from rlx.runtime.evaluation import evaluate
-from rlx.types import Algorithm, Array, Environment, Front, Policy, PyTree
+from rlx.pareto import hypervolume, hypervolume_contributions, hypervolume_monte_carlo, nondominated_mask
+from rlx.runtime.figure import COLOURS, GREY, STYLE, Curve, Panel, draw
+from rlx.runtime.table import readable
+from rlx.types import Front
+
+EXACT_OPERATIONS = 2**24  # of the exact hypervolume; what takes more is estimated
+SAMPLES = 2**15  # of the estimate: its standard error is below 0.3 % of the box of the best values
+MAX_ROWS = 40  # of a printed table
+
+Points = Any  # [N, m], an array or nested lists
 
 
-class Archive(NamedTuple):
-    """Value vectors that none of the others dominates, and what the policies that have them have learned."""
-
-    front: Front
-    learned: PyTree  # leaves [C, ...]
-    selected: Array  # bool [C]: has been chosen before
-
-
-def init_archive(capacity: int, num_objectives: int, learned: PyTree) -> Archive:
-    """An empty one. `learned` is that of one policy, or its abstract values."""
-    room = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), learned)
-    front = Front(jnp.zeros((capacity, num_objectives)), jnp.zeros(capacity, bool))
-    return Archive(front, room, jnp.zeros(capacity, bool))
+def best_rows(points: Points) -> np.ndarray:
+    """Indices of the non-dominated rows, from the highest first objective down; of equal rows the first."""
+    points = np.asarray(points, np.float64)
+    check.rank("points", points, 2)
+    if not len(points):
+        return np.zeros(0, np.int64)
+    kept = np.flatnonzero(nondominated_mask(points))
+    return kept[np.lexsort(-points[kept].T[::-1])]
 
 
-def offer(archive: Archive, values: Array, learned: PyTree, ref: Array | None) -> Archive:
-    """The archive after `P` policies with `values [P, m]` have been offered to it; see `archive_insert`."""
-    front, index = archive_insert(archive.front, values, ref=ref)
-    new = (learned, jnp.zeros(len(values), bool))
-    kept, selected = jax.tree.map(lambda x, y: jnp.concatenate([x, y])[index], (archive.learned, archive.selected), new)
-    return Archive(front, kept, selected)
+def measure(front: Front, ref: Any) -> jax.Array:
+    """The hypervolume above `ref`, or for sets that are too large an estimate from the same draws every time.
+
+    N rows of m objectives take `N ** (m - 1)` operations. Pure, to be jitted.
+    """
+    rows, objectives = front.points.shape
+    if rows ** (objectives - 1) <= EXACT_OPERATIONS:
+        return hypervolume(front.points, ref, front.valid)
+    return hypervolume_monte_carlo(jax.random.key(0), front.points, ref, SAMPLES, front.valid)[0]
 
 
-def member_learner(env: Environment, make_member: Callable[[int], Algorithm]) -> tuple[Algorithm, int, Array | None]:
-    """The learner `make_member(m)`, the number m of objectives, and the reference point that the archive drops rows by.
+def front_table(
+    points: Points,
+    names: Sequence[str],
+    *,
+    ref: Sequence[float] | None = None,
+    labels: Mapping[str, Sequence[Any]] | None = None,
+    limit: int = MAX_ROWS,
+) -> str:
+    """The non-dominated rows as plain text, from the highest first objective down.
 
-    That is None, and the crowding distance used instead, above three objectives or where the environment has none.
+    Args:
+        points: `[N, m]`.
+        names: of the m objectives.
+        ref: reference point `[m]`; with it the table has a column `adds`, the hypervolume that only this row covers,
+            and ends with the hypervolume of all.
+        labels: further columns, name -> N cells (the seed that found a row, say).
+        limit: rows shown; of more, some evenly spaced.
 
     Raises:
-      ValueError: if the environment has no vector reward, or the learner cannot be a member.
+        ValueError: if `points` has not one column for each name, or a column of labels not one cell for each row.
+
+    >>> print(front_table([[1.0, -1.0], [124.0, -19.0], [1.0, -3.0]], ("treasure", "time"), ref=(0.0, -50.0)))
+    treasure  time   adds
+         124   -19  3,813
+           1    -1     18
+    2 points, hypervolume 3,862 above (0, -50)
     """
-    names = getattr(env, "reward_channels", None)
-    check.require(names is not None, "reward_channels", names, "names of the channels: a vector reward")
-    num_objectives = len(env.reward_channels)
-    learner = make_member(num_objectives)
-    own = tuple(channel.name for channel in learner.channels)
-    check.require(own == env.reward_channels, "channels of the member", own, f"those of env, {env.reward_channels}")
-    has = learner.learned is not None and learner.with_learned is not None
-    check.require(has, "member", learner, "an algorithm with learned and with_learned")
-    ref = getattr(env, "reference_point", None)
-    return learner, num_objectives, None if ref is None or num_objectives > 3 else jnp.asarray(ref, jnp.float32)
+    points, labels = _matrix("points", points, names), dict(labels or {})
+    for name, cells in labels.items():
+        check.require(len(cells) == len(points), f"labels[{name!r}]", len(cells), f"{len(points)} cells")
+    kept = best_rows(points)
+    shown = kept if len(kept) <= limit else kept[np.linspace(0, len(kept) - 1, limit).round().astype(int)]
+    columns = {name: [readable(points[i, k]) for i in shown] for k, name in enumerate(names)}
+    columns |= {name: [str(cells[i]) for i in shown] for name, cells in labels.items()}
+    footer = f"{len(kept)} point{'' if len(kept) == 1 else 's'}"
+    if len(shown) < len(kept):
+        footer += f" of which {len(shown)} are shown"
+    if ref is not None and len(kept):
+        front = Front(jnp.asarray(points[kept]), jnp.ones(len(kept), bool))
+        if len(kept) ** (points.shape[1] - 1) <= EXACT_OPERATIONS:
+            adds = dict(zip(kept, hypervolume_contributions(front.points, jnp.asarray(ref)), strict=True))
+            columns["adds"] = [readable(adds[i]) for i in shown]
+        footer += f", hypervolume {readable(measure(front, jnp.asarray(ref)))} above {_tuple(ref)}"
+    widths = {name: max(map(len, [name, *cells])) for name, cells in columns.items()}
+    lines = ["  ".join(name.rjust(width) for name, width in widths.items())]
+    for row in zip(*columns.values(), strict=True):
+        lines.append("  ".join(cell.rjust(width) for cell, width in zip(row, widths.values(), strict=True)))
+    return "\n".join([*lines, footer])
 
 
-def init_members(algorithm: Algorithm, key: Array, num: int) -> PyTree:
-    """States of `num` learners, leaves `[P, ...]`."""
-    return jax.vmap(algorithm.init)(jax.random.split(key, num))
-
-
-def with_tasks(members: PyTree, tasks: PyTree) -> PyTree:
-    """Members whose weighting, a `utility_gradient`, has the parameters `tasks`, leaves `[P, ...]`."""
-    return members._replace(weighting=members.weighting._replace(parameters=tasks))
-
-
-def train_members(algorithm: Algorithm, members: PyTree, num_updates: int) -> tuple[PyTree, dict[str, Any]]:
-    """`num_updates` updates of every member, and the metrics of all of them: means, sums of `Mean`s."""
-
-    def step(members: PyTree, _: None) -> tuple[PyTree, dict[str, Any]]:
-        return jax.vmap(lambda state: algorithm.update(state))(members)
-
-    members, metrics = jax.lax.scan(step, members, length=num_updates)
-    return members, jax.tree.map(lambda x: x.mean((0, 1)), metrics)
-
-
-def policy_state(algorithm: Algorithm, members: PyTree, archive: Archive, row: Array | int) -> PyTree:
-    """The state of a learner that has learned what the archive holds in `row`: `algorithm.policy` of it acts so."""
-    one = jax.tree.map(lambda x: x[0], members)
-    return algorithm.with_learned(one, jax.tree.map(lambda x: x[row], archive.learned))
-
-
-def evaluate_members(
-    algorithm: Algorithm,
-    members: PyTree,
-    env: Environment,
-    env_params: Any,
-    key: Array,
-    episodes: int,
+def plot_front(
+    points: Points | Mapping[str, Points],
+    names: Sequence[str],
+    path: str | os.PathLike[str],
     *,
-    discount: Array | float,
-    greedy: bool,
-) -> Array:
-    """Mean return vectors `[P, m]` of the members' policies over `episodes` fresh episodes each."""
+    ref: Sequence[float] | None = None,
+    exact: Points | None = None,
+    title: str = "",
+) -> Path:
+    """Draw the non-dominated rows of a set, or of several by label.
 
-    def returns(state: PyTree, key: Array) -> Array:
-        policy = algorithm.policy(state)
-        played = evaluate(policy, env, key, episodes, env_params=env_params, greedy=greedy, discount=discount)
-        return played.returns.mean(0)
+    Two objectives: points on the stair that bounds what they dominate. Three: points in space. More: a line for each
+    row over parallel axes, each from the least value to the best.
 
-    size = jax.tree.leaves(members)[0].shape[0]
-    return jax.vmap(returns)(members, jax.random.split(key, size))
+    Args:
+        points: `[N, m]`, or label -> such a matrix.
+        names: of the m objectives.
+        path: of the picture; its ending is the format (png, svg, pdf).
+        ref: reference point `[m]`; in two objectives what lies between it and the stair is filled.
+        exact: `[M, m]`, the known front, drawn in grey below.
+        title: above the picture.
 
-
-def evaluate_preferences(
-    policy: Policy,
-    env: Environment,
-    env_params: Any,
-    key: Array,
-    preferences: Array,
-    episodes: int,
-    *,
-    discount: Array | float = 1.0,
-    greedy: bool = True,
-) -> Array:
-    """Mean return vectors `[R, m]` of one policy asked for each of the preferences `[R, m]`.
-
-    `env` is a `rlx.envs.wrappers.Preference` and `env_params` its parameters. Episodes of all preferences
-    have the same keys.
+    Raises:
+        ValueError: if a matrix has not one column for each name, there are fewer than two names, or no rows at all.
+        OSError: the picture cannot be written.
     """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
 
-    def returns(preference: Array) -> Array:
-        params = env_params._replace(weights=preference[None], probability=None)
-        played = evaluate(policy, env, key, episodes, env_params=params, greedy=greedy, discount=discount)
-        return played.returns.mean(0)
+    check.count("the number of names", len(names), 2)
+    given = points if isinstance(points, Mapping) else {"": points}
+    sets = {label: _sorted(_matrix("points", each, names)) for label, each in given.items()}
+    check.require(any(map(len, sets.values())), "points", points, "at least one row without a NaN")
+    known = None if exact is None else _sorted(_matrix("exact", exact, names))
+    style: Any = STYLE
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(max(6.4, 1.3 * len(names) + 1), 4.6), layout="constrained")
+        FigureCanvasAgg(figure)
+        axis = figure.add_subplot(projection="3d" if len(names) == 3 else None)
+        draw_sets = {2: _draw_stairs, 3: _draw_space}.get(len(names), _draw_parallel)
+        coloured = [(label, each, COLOURS[i % len(COLOURS)]) for i, (label, each) in enumerate(sets.items())]
+        draw_sets(axis, coloured, known, names, ref)
+        if title:
+            axis.set_title(title)
+        if known is not None or len(sets) > 1:
+            figure.legend(frameon=False, loc="outside right upper")
+        figure.savefig(path)
+    return Path(path)
 
-    return jax.vmap(returns)(preferences)
+
+def plot_hypervolume(
+    curves: Mapping[str, tuple[Any, Any]],
+    path: str | os.PathLike[str],
+    *,
+    ref: Sequence[float] | None = None,
+    title: str = "",
+) -> Path:
+    """Draw hypervolume over training: the interquartile mean over seeds with its 95 % bootstrap interval.
+
+    Args:
+        curves: label -> environment steps `[T]` and hypervolumes `[T]`, or `[S, T]` with a row for each seed.
+        path: of the picture.
+        ref: the reference point, to be named in the picture.
+        title: above the picture.
+
+    Raises:
+        ValueError: if there is no curve, or a curve has not one value for each step.
+        OSError: the picture cannot be written.
+    """
+    check.require(len(curves) > 0, "curves", curves, "at least one curve")
+    made = []
+    for label, (steps, values) in curves.items():
+        steps, values = np.asarray(steps, np.float64), np.atleast_2d(np.asarray(values, np.float64))
+        check.require(values.shape[-1] == len(steps), f"values of {label!r}", values.shape, f"[S, {len(steps)}]")
+        made.append(Curve(label, steps, values))
+    panel = Panel("Hypervolume", "" if ref is None else f"above {_tuple(ref)}", "", made)
+    draw([panel], dict(zip(curves, COLOURS, strict=False)), title, Path(path))
+    return Path(path)
+
+
+def _matrix(name: str, points: Points, names: Sequence[str]) -> np.ndarray:
+    points = np.asarray(points, np.float64)
+    fits = points.ndim == 2 and points.shape[1] == len(names)
+    check.require(fits, name, points.shape, f"of shape [N, {len(names)}], a column for each of {', '.join(names)}")
+    return points
+
+
+def _sorted(points: np.ndarray) -> np.ndarray:
+    return points[best_rows(points)]
+
+
+def _draw_stairs(axis: Any, sets: Any, known: np.ndarray | None, names: Sequence[str], ref: Any) -> None:
+    if known is not None:
+        axis.plot(*known.T, "o", color=GREY, markersize=8, label="exact", zorder=2)
+    for label, points, colour in sets:
+        x, y = points[::-1].T  # left to right, falling
+        if ref is not None and len(points):
+            axis.fill_between([ref[0], *x], [y[0], *y], ref[1], step="pre", color=colour, alpha=0.08, linewidth=0)
+        axis.plot(x, y, drawstyle="steps-pre", color=colour, linewidth=1.2, alpha=0.6, zorder=2)
+        axis.plot(x, y, "o", color=colour, markersize=4.5, label=label or "found", zorder=3)
+    axis.set_xlabel(names[0])
+    axis.set_ylabel(names[1])
+
+
+def _draw_space(axis: Any, sets: Any, known: np.ndarray | None, names: Sequence[str], ref: Any) -> None:
+    del ref
+    if known is not None:
+        axis.scatter(*known.T, color=GREY, s=45, label="exact", depthshade=False)
+    for label, points, colour in sets:
+        axis.scatter(*points.T, color=colour, s=16, label=label or "found", depthshade=False)
+    for coordinate, name in zip("xyz", names, strict=True):
+        getattr(axis, f"set_{coordinate}label")(name)
+
+
+def _draw_parallel(axis: Any, sets: Any, known: np.ndarray | None, names: Sequence[str], ref: Any) -> None:
+    del ref
+    everything = np.concatenate([points for _, points, _ in sets] + ([] if known is None else [known]))
+    low, high = everything.min(axis=0), everything.max(axis=0)
+    span = np.where(high > low, high - low, 1)
+    places = np.arange(len(names))
+    drawn = [] if known is None else [("exact", known, GREY)]
+    for label, points, colour in [*drawn, *sets]:
+        lines = axis.plot(places, ((points - low) / span).T, color=colour, linewidth=1.3)
+        if lines:
+            lines[0].set_label(label or "found")
+    for place in places:
+        axis.axvline(place, color="#888888", linewidth=0.8, zorder=1)
+        axis.annotate(readable(high[place]), (place, 1), (0, 4), textcoords="offset points", ha="center", fontsize=9)
+    axis.set_xticks(places, [f"{readable(low[k])}\n{name}" for k, name in enumerate(names)])
+    axis.set_yticks([])
+    axis.set_ylim(0, 1.08)
+    axis.spines["left"].set_visible(False)
+
+
+def _tuple(values: Sequence[float]) -> str:
+    return f"({', '.join(map(readable, values))})"
