@@ -25,6 +25,7 @@ PACKAGES = (rlx.value, rlx.policy, rlx.exploration, rlx.pareto)
 COMPONENTS = {  # reward sources and weightings
     "exponentiated_gradient",
     "from_gram",
+    "hypervolume_guided",
     "lagrangian",
     "linear",
     "pid_lagrangian",
@@ -507,6 +508,15 @@ TABLE = {
         score=normal(4),
         step_size=uniform(0, 1),
         floor=uniform(0, 0.2),
+    ),
+    "hypervolume_scale": targets(
+        lambda points, valid, **x: pareto.hypervolume_scale(Front(points, valid), **x),
+        **SET,
+        point=normal(3),
+        ref=constant(-1.0, -1.0, -1.0),
+        low=uniform(0, 1),
+        high=uniform(1, 2),
+        unit=uniform(0.5, 2),
     ),
     **{
         f"recap_weights, {signal}": Row(
