@@ -6,6 +6,7 @@ stay finite at extremes; the dtype is kept; a new value of a traced argument doe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -491,6 +492,12 @@ TABLE = {
         centres=normal(2, 3),
         radius=uniform(0.05, 0.1),
         tolerance=uniform(0.001, 0.01),
+    ),
+    "nelder_mead_init": targets(pareto.nelder_mead_init, simplex=normal(4, 3)),
+    "nelder_mead_update": targets(
+        lambda simplex, values: functools.reduce(pareto.nelder_mead_update, values, pareto.nelder_mead_init(simplex)),
+        simplex=normal(4, 3),
+        values=normal(12),
     ),
     "gradnorm_update": targets(
         pareto.gradnorm_update,

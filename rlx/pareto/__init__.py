@@ -33,6 +33,7 @@ from rlx.pareto.indicators import (
     maximum_utility_loss,
     sparsity,
 )
+from rlx.pareto.nelder_mead import nelder_mead_init, nelder_mead_update
 from rlx.pareto.scalarise import scalarise, ser_advantage
 from rlx.pareto.weight_set import corner_weights, sample_weights, simplex_grid, unit_direction
 from rlx.pareto.weighting import (
@@ -77,6 +78,8 @@ __all__ = [
     "min_norm_weights",
     "mix_advantages",
     "nash_mtl_weights",
+    "nelder_mead_init",
+    "nelder_mead_update",
     "nondominated_mask",
     "nondominated_rank",
     "nonsmooth_descent_step",
