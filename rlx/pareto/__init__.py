@@ -33,6 +33,7 @@ from rlx.pareto.indicators import (
     maximum_utility_loss,
     sparsity,
 )
+from rlx.pareto.nelder_mead import nelder_mead_init, nelder_mead_update
 from rlx.pareto.prediction import (
     ImprovementModel,
     bin_elites,
@@ -54,6 +55,8 @@ from rlx.pareto.weighting import (
     exponentiated_gradient_update,
     from_gram,
     gradient_influence,
+    hypervolume_guided,
+    hypervolume_scale,
     linear,
     recap,
     recap_weights,
@@ -82,7 +85,9 @@ __all__ = [
     "guided_weights",
     "hypervolume",
     "hypervolume_contributions",
+    "hypervolume_guided",
     "hypervolume_monte_carlo",
+    "hypervolume_scale",
     "igd_plus",
     "improvement_priority",
     "interior_point_barrier",
@@ -94,6 +99,8 @@ __all__ = [
     "mix_advantages",
     "nash_mtl_weights",
     "neighbours",
+    "nelder_mead_init",
+    "nelder_mead_update",
     "nondominated_mask",
     "nondominated_rank",
     "nonsmooth_descent_step",
