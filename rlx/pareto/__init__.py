@@ -35,7 +35,6 @@ from rlx.pareto.indicators import (
 )
 from rlx.pareto.nelder_mead import nelder_mead_init, nelder_mead_update
 from rlx.pareto.prediction import (
-    ImprovementModel,
     bin_elites,
     fit_improvement,
     predict_improvement,
@@ -64,7 +63,6 @@ from rlx.pareto.weighting import (
 )
 
 __all__ = [
-    "ImprovementModel",
     "additive_epsilon",
     "archive_insert",
     "bin_elites",
