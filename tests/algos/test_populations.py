@@ -13,14 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arms import ARMS, Arms
-from tiny import Tiny
 
 from rlx.algos import cmorl, dqn, gpi_ls, morld, pgmorl, ppo, sac
+from rlx.envs import make as make_env
 from rlx.envs.wrappers import Preference
 from rlx.pareto import extension_threshold, scalarise, utility_gradient
 from rlx.runtime import train
 from rlx.runtime.members import evaluate_preferences, policy_state
-from rlx.space import Discrete
 from rlx.types import Algorithm
 
 ENV = Arms()
@@ -174,7 +173,7 @@ def test_gpi_ls_finds_the_convex_coverage_set(continuous):
 
 def test_refusals():
     with pytest.raises(ValueError, match="reward_channels"):
-        morld.make(morld.Config(), Tiny(Discrete(2)))
+        morld.make(morld.Config(), *make_env("CartPole-v1"))
     with pytest.raises(ValueError, match="weights"):
         morld.make(morld.Config(population=3), ENV, weights=jnp.ones((2, 2)))
     with pytest.raises(ValueError, match="num_selected"):
