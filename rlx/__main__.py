@@ -37,7 +37,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-ALGORITHMS = ("ppo", "pqn", "dqn", "sac")  # modules of rlx.algos with `Config` and `make`
+ALGORITHMS = (
+    "ppo",
+    "pqn",
+    "dqn",
+    "sac",
+    "mo_q_learning",
+    "pareto_q_learning",
+)  # modules of rlx.algos with `Config` and `make`
 DEFAULT_CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/rlx-jax"
 EVALUATIONS = 10  # in a run, where --eval-every does not say
 
