@@ -404,7 +404,7 @@ def _list(command: str, arguments: list[str]) -> None:
     print("algorithms")
     for name in ALGORITHMS:
         source = (Path(__file__).parent / "algos" / f"{name}.py").read_text()
-        print(f"  {name:5}{(ast.get_docstring(ast.parse(source)) or '').splitlines()[0]}")
+        print(f"  {name:19}{(ast.get_docstring(ast.parse(source)) or '').splitlines()[0]}")
     print("environments")
     for name in envs.names():
         print(f"  {name}")
