@@ -493,6 +493,12 @@ TABLE = {
         radius=uniform(0.05, 0.1),
         tolerance=uniform(0.001, 0.01),
     ),
+    "box_subdivision": targets(
+        lambda low, high, target: pareto.box_subdivision(lambda x: (x + target) / 2, low, high, 6, capacity=8),
+        low=uniform(-2, -1, 2),
+        high=uniform(1, 2, 2),
+        target=uniform(-0.5, 0.5, 2),
+    ),
     "nelder_mead_init": targets(pareto.nelder_mead_init, simplex=normal(4, 3)),
     "nelder_mead_update": targets(
         lambda simplex, values: functools.reduce(pareto.nelder_mead_update, values, pareto.nelder_mead_init(simplex)),

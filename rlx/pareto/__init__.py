@@ -11,7 +11,7 @@ from rlx.pareto.constraint import (
     pid_lagrange_update,
     pid_lagrangian,
 )
-from rlx.pareto.descent import nonsmooth_descent_step
+from rlx.pareto.descent import box_subdivision, nonsmooth_descent_step
 from rlx.pareto.front import crowding_distance, dominates, nondominated_mask, nondominated_rank
 from rlx.pareto.gradients import (
     cagrad_weights,
@@ -51,6 +51,7 @@ from rlx.pareto.weighting import (
 __all__ = [
     "additive_epsilon",
     "archive_insert",
+    "box_subdivision",
     "cagrad_weights",
     "constrained_policy_step",
     "corner_weights",
