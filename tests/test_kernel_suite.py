@@ -499,6 +499,11 @@ TABLE = {
         high=uniform(1, 2, 2),
         target=uniform(-0.5, 0.5, 2),
     ),
+    "shapley_modality": Row(pareto.shapley_modality, {"outputs": normal(8, B, A)}, differentiated=("outputs",)),
+    "agm_coefficients": targets(
+        pareto.agm_coefficients, score=uniform(0, 2, 3), average=uniform(0, 2, 3), alpha=uniform(0, 2)
+    ),
+    "scale_cotangent": Row(pareto.scale_cotangent, dict(x=normal(T, B), scale=normal(B)), stopped=("scale",)),
     "nelder_mead_init": targets(pareto.nelder_mead_init, simplex=normal(4, 3)),
     "nelder_mead_update": targets(
         lambda simplex, values: functools.reduce(pareto.nelder_mead_update, values, pareto.nelder_mead_init(simplex)),

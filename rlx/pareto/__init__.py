@@ -33,6 +33,7 @@ from rlx.pareto.indicators import (
     maximum_utility_loss,
     sparsity,
 )
+from rlx.pareto.modality import agm_coefficients, scale_cotangent, shapley_modality
 from rlx.pareto.nelder_mead import nelder_mead_init, nelder_mead_update
 from rlx.pareto.scalarise import scalarise, ser_advantage
 from rlx.pareto.weight_set import corner_weights, sample_weights, simplex_grid, unit_direction
@@ -50,6 +51,7 @@ from rlx.pareto.weighting import (
 
 __all__ = [
     "additive_epsilon",
+    "agm_coefficients",
     "archive_insert",
     "box_subdivision",
     "cagrad_weights",
@@ -92,7 +94,9 @@ __all__ = [
     "recap_weights",
     "sample_weights",
     "scalarise",
+    "scale_cotangent",
     "ser_advantage",
+    "shapley_modality",
     "simplex_grid",
     "simplex_program",
     "sparsity",
