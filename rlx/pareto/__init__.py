@@ -1,5 +1,6 @@
 """Many objectives at once: sets of value vectors, weightings of channels, combinations of gradients, constraints."""
 
+from rlx.pareto.adaptation import mutual_information_loss, refine_target
 from rlx.pareto.archive import archive_insert
 from rlx.pareto.constraint import (
     constrained_policy_step,
@@ -80,6 +81,7 @@ __all__ = [
     "maximum_utility_loss",
     "min_norm_weights",
     "mix_advantages",
+    "mutual_information_loss",
     "nash_mtl_weights",
     "nelder_mead_init",
     "nelder_mead_update",
@@ -92,6 +94,7 @@ __all__ = [
     "pid_lagrangian",
     "recap",
     "recap_weights",
+    "refine_target",
     "sample_weights",
     "scalarise",
     "scale_cotangent",
