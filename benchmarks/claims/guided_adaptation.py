@@ -1,4 +1,4 @@
-"""Gradients mixed so that they follow a guide from the target domain adapt a classifier better than fixed mixtures.
+"""Gradients mixed under a guide from the target domain adapt a classifier, in comparison with simpler mixtures.
 
 Three Gaussian classes in a plane; the target domain is the source rotated and shifted, and has no labels. A network
 with a shared trunk has three losses: cross entropy on the source, confusion of a discriminator of domains for each
@@ -159,8 +159,8 @@ CLAIM = Claim(
     title="Pareto Domain Adaptation",
     year=2021,
     cards=(89,),
-    environment="three Gaussian classes in a plane; the target without labels is rotated by 34 to 52 degrees and shifted,"
-    " differently for each seed",
+    environment="three Gaussian classes in a plane; the target without labels is rotated by 34 to 52 degrees and"
+    " shifted, differently for each seed",
     baseline="the sum of three losses with equal weights; the min-norm mixture of their gradients",
     method="ParetoDA's linear program for the weights, guided by mutual information on held-out target data",
     metric="accuracy on new data of the target",
