@@ -85,7 +85,6 @@ def agm_coefficients(score: Array, average: Array, alpha: Array | float = 1.0) -
     return jax.lax.stop_gradient(jnp.exp(jnp.clip(alpha * (lead(average) - lead(score)), -3.0, 3.0)))
 
 
-@jax.custom_jvp
 def scale_cotangent(x: Array, scale: Array | float) -> Array:
     """The identity, whose derivative is `scale`: what flows back through it is multiplied, values are not changed.
 
@@ -94,17 +93,30 @@ def scale_cotangent(x: Array, scale: Array | float) -> Array:
     For modulated training put it on the parts of an output: the loss of `scale_cotangent(phi_a, kappa_a) +
     scale_cotangent(phi_v, kappa_v) + f(none)` has the ordinary value, and with factors of one the ordinary gradient.
 
-    >>> jax.value_and_grad(lambda x: scale_cotangent(x, 0.5) ** 2)(3.0)[1].tolist()
-    3.0
+    >>> value, grad = jax.value_and_grad(lambda x: scale_cotangent(x, 0.5) ** 2)(3.0)
+    >>> float(value), float(grad)
+    (9.0, 3.0)
+
+    Raises:
+      ValueError: if `scale` does not broadcast to the shape of `x`.
 
     Source: Li et al., "Boosting Multi-modal Model Performance with Adaptive Gradient Modulation" (2023); as a reversal,
     Ganin et al., "Domain-Adversarial Training of Neural Networks" (2016).
     """
+    shape, allowed = jnp.shape(x), f"of a shape that broadcasts to that of x, {jnp.shape(x)}"
+    aligned = zip(reversed(jnp.shape(scale)), reversed(shape), strict=False)
+    fits = jnp.ndim(scale) <= len(shape) and all(n in (1, m) for n, m in aligned)
+    check.require(fits, "scale", jnp.shape(scale), allowed)
+    return _scale_cotangent(jnp.asarray(x), scale)
+
+
+@jax.custom_jvp
+def _scale_cotangent(x: Array, scale: Array | float) -> Array:
     del scale
-    return jnp.asarray(x)
+    return x
 
 
-@scale_cotangent.defjvp
+@_scale_cotangent.defjvp
 def _scale_cotangent_jvp(primals: tuple[Array, Array], tangents: tuple[Array, Array]) -> tuple[Array, Array]:
     (x, scale), (tangent, _) = primals, tangents
-    return jnp.asarray(x), (scale * tangent).astype(jnp.result_type(x))
+    return x, (scale * tangent).astype(x.dtype)

@@ -104,6 +104,8 @@ def test_factors_of_one_are_joint_training():
         (lambda: shapley_modality(jnp.ones((3, 2))), r"outputs must be of shape \[2\^n, ...\], n <= 4; got \(3, 2\)"),
         (lambda: shapley_modality(jnp.ones(32)), "outputs must be"),
         (lambda: shapley_modality(jnp.ones(())), "outputs must be"),
+        (lambda: scale_cotangent(jnp.ones(3), jnp.ones((1, 3))), r"scale must be of a shape .* \(3,\); got \(1, 3\)"),
+        (lambda: scale_cotangent(jnp.ones((3, 2)), jnp.ones(3)), "scale must be"),
         (lambda: agm_coefficients(jnp.ones(2), jnp.ones(3)), r"average \(3,\)"),
         (lambda: agm_coefficients(jnp.ones(1), jnp.ones(1)), "score must be of at least two modalities"),
         (lambda: agm_coefficients(jnp.ones(2), jnp.ones(2), -1.0), "alpha must be"),
