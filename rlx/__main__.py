@@ -362,7 +362,9 @@ def _show_report(runs: Sequence[Path], out: Path | None) -> None:
     from rlx.runtime.report import report
 
     result = report(*runs, out=out)
-    _show_table(result.rows, "Return at the end of training")
+    _show_table(result.rows, "Scores at the end of training" if result.front else "Return at the end of training")
+    if result.front:
+        print(f"{result.front}\n")
     for file in result.files:
         print(file)
 

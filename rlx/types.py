@@ -123,6 +123,10 @@ class Algorithm(NamedTuple):
 
     `update` is one iteration: collect and learn, or learn from `data`. Its metrics are scalars, vectors `[K]` with one
     entry for each channel, or `Mean`s of those; the driver averages them over updates.
+
+    An algorithm that keeps several policies, or one that is told what to aim at, has `front`: the returns that they
+    reach, `points [N, K]` with one column for each channel, undiscounted as evaluation has them. The driver logs their
+    hypervolume where the environment has a `reference_point`, and writes them beside its tables.
     """
 
     init: Callable[[Array], PyTree]  # key -> state
@@ -130,6 +134,11 @@ class Algorithm(NamedTuple):
     policy: Callable[[PyTree], Policy]
     steps_per_update: int  # environment steps that one update takes, over all its environments
     channels: tuple[Channel, ...]
+    # What learning has changed (parameters, optimiser, statistics), without environments and replay: state -> learned,
+    # and (state, learned) -> state. Populations keep and exchange it.
+    learned: Callable[[PyTree], PyTree] | None = None
+    with_learned: Callable[[PyTree, PyTree], PyTree] | None = None
+    front: Callable[[PyTree], Front] | None = None  # state -> the returns [N, K] of what it has found
 
 
 class Environment(Protocol):

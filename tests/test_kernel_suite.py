@@ -20,6 +20,7 @@ import rlx.pareto
 import rlx.policy
 import rlx.value
 from rlx import exploration, pareto, policy, value
+from rlx.pareto.prediction import ImprovementModel
 from rlx.types import Front
 
 PACKAGES = (rlx.value, rlx.policy, rlx.exploration, rlx.pareto)
@@ -32,10 +33,13 @@ COMPONENTS = {  # reward sources and weightings
     "pid_lagrangian",
     "recap",
     "rnd",
+    "utility_gradient",
     "visit_count",
 }
 HOST_ONLY = {
+    "convex_coverage_set",
     "occupancy",
+    "pareto_value_iteration",
     "policy_evaluation",
     "simplex_grid",
     "soft_value_iteration",
@@ -321,6 +325,25 @@ TABLE = {
         extremes={"noise": np.outer(FAR, np.ones(A))},
     ),
     "awr_weights": targets(policy.awr_weights, advantage=normal(B), inverse_temperature=uniform(0, 3)),
+    "tb_log_reward": Row(
+        policy.tb_log_reward,
+        dict(log_z=normal(B), forward_log_prob=normal(T, B), backward_log_prob=normal(T, B), mask=mask(T, B)),
+        differentiated=("log_z", "forward_log_prob", "backward_log_prob"),
+        extremes={"forward_log_prob": np.outer(np.ones(T), FAR)},
+    ),
+    "order_loss_pair": Row(
+        policy.order_loss_pair,
+        dict(first=normal(B), second=normal(B), label=uniform(0, 1, B)),
+        differentiated=("first", "second"),
+        stopped=("label",),
+        extremes={"first": FAR},
+    ),
+    "order_loss_pareto": Row(
+        policy.order_loss_pareto,
+        dict(log_reward=normal(T, B), best=flags(T, B), valid=mask(T, B)),
+        differentiated=("log_reward",),
+        extremes={"log_reward": np.outer(np.ones(T), FAR)},
+    ),
     "distill_loss": Row(
         exploration.distill_loss,
         dict(prediction=normal(T, B, A), target=normal(T, B, A)),
@@ -425,6 +448,63 @@ TABLE = {
     ),
     "unit_direction": Row(pareto.unit_direction, {"angle": normal(T, 2)}, differentiated=("angle",)),
     "corner_weights": targets(pareto.corner_weights, **SET),
+    "neighbours": targets(lambda weights: pareto.neighbours(weights, 2), weights=simplex(N, 3)),
+    "psa_weight_update": targets(
+        lambda value, weight, points, valid, delta: pareto.psa_weight_update(
+            value, weight, Front(points, valid), delta
+        ),
+        value=normal(3),
+        weight=simplex(3),
+        delta=uniform(0.1, 0.5),
+        **SET,
+    ),
+    "select_isolated": targets(
+        lambda points, valid, excluded: pareto.select_isolated(Front(points, valid), 3, excluded),
+        excluded=flags(N),
+        **SET,
+    ),
+    "extension_threshold": Row(
+        pareto.extension_threshold, dict(value=normal(N, 3), fraction=uniform(0.5, 1)), differentiated=("value",)
+    ),
+    "improvement_priority": Row(
+        lambda weights, improved, points, valid: pareto.improvement_priority(weights, improved, Front(points, valid)),
+        dict(weights=simplex(B, 3), improved=normal(B, 3), **SET),
+        differentiated=("improved",),
+        stopped=("points",),
+    ),
+    "fit_improvement": targets(
+        lambda weight, gain, count: tuple(pareto.fit_improvement(weight, gain, count, 5)),
+        weight=uniform(0, 1, N),
+        gain=normal(N),
+        count=uniform(0, 1, N),
+    ),
+    "predict_improvement": Row(
+        lambda weight, **model: pareto.predict_improvement(ImprovementModel(**model), weight),
+        dict(weight=uniform(0, 1, N), height=normal(), rate=uniform(1, 3), centre=uniform(0, 1), offset=normal()),
+        differentiated=("weight", "height", "rate", "centre", "offset"),
+        extremes={"weight": np.array([1e4] * N)},
+    ),
+    "select_by_prediction": targets(
+        lambda points, valid, predicted, possible, ref: pareto.select_by_prediction(
+            Front(points, valid), predicted, possible, 2, ref, 0.1
+        ),
+        points=normal(3, 2),
+        valid=mask(3),
+        predicted=normal(4, 2),
+        possible=mask(4),
+        ref=constant(-3.0, -3.0),
+    ),
+    "bin_elites": targets(pareto.bin_elites, values=normal(N, 3), valid=mask(N), directions=simplex(B, 3)),
+    "gpi_action": targets(value.gpi_action, q=normal(B, 2, A, 3), weights=normal(B, 3), mask=mask(B, 2, A)),
+    "envelope_target": targets(
+        value.envelope_target,
+        next_q_online=normal(B, 2, A, 3),
+        next_q_target=normal(B, 2, A, 3),
+        reward=normal(B, 3),
+        discount=uniform(0, 1, B, 3),
+        weights=simplex(B, 2, 3),
+        mask=mask(B, 2, A),
+    ),
     "interior_point_barrier": Row(
         pareto.interior_point_barrier,
         dict(cost=normal(3), limit=uniform(0, 2, 3), sharpness=uniform(5, 20), margin=uniform(0.1, 0.5)),

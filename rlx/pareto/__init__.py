@@ -36,7 +36,20 @@ from rlx.pareto.indicators import (
 )
 from rlx.pareto.modality import agm_coefficients, scale_cotangent, shapley_modality
 from rlx.pareto.nelder_mead import nelder_mead_init, nelder_mead_update
+from rlx.pareto.prediction import (
+    bin_elites,
+    fit_improvement,
+    predict_improvement,
+    select_by_prediction,
+)
 from rlx.pareto.scalarise import scalarise, ser_advantage
+from rlx.pareto.selection import (
+    extension_threshold,
+    improvement_priority,
+    neighbours,
+    psa_weight_update,
+    select_isolated,
+)
 from rlx.pareto.weight_set import corner_weights, sample_weights, simplex_grid, unit_direction
 from rlx.pareto.weighting import (
     exponentiated_gradient,
@@ -48,12 +61,14 @@ from rlx.pareto.weighting import (
     linear,
     recap,
     recap_weights,
+    utility_gradient,
 )
 
 __all__ = [
     "additive_epsilon",
     "agm_coefficients",
     "archive_insert",
+    "bin_elites",
     "box_subdivision",
     "cagrad_weights",
     "constrained_policy_step",
@@ -64,6 +79,8 @@ __all__ = [
     "expected_utility",
     "exponentiated_gradient",
     "exponentiated_gradient_update",
+    "extension_threshold",
+    "fit_improvement",
     "from_gram",
     "gradient_influence",
     "gradnorm_update",
@@ -74,6 +91,7 @@ __all__ = [
     "hypervolume_monte_carlo",
     "hypervolume_scale",
     "igd_plus",
+    "improvement_priority",
     "interior_point_barrier",
     "lagrange_update",
     "lagrangian",
@@ -83,6 +101,7 @@ __all__ = [
     "mix_advantages",
     "mutual_information_loss",
     "nash_mtl_weights",
+    "neighbours",
     "nelder_mead_init",
     "nelder_mead_update",
     "nondominated_mask",
@@ -92,16 +111,21 @@ __all__ = [
     "penalised_ppo_penalty",
     "pid_lagrange_update",
     "pid_lagrangian",
+    "predict_improvement",
+    "psa_weight_update",
     "recap",
     "recap_weights",
     "refine_target",
     "sample_weights",
     "scalarise",
     "scale_cotangent",
+    "select_by_prediction",
+    "select_isolated",
     "ser_advantage",
     "shapley_modality",
     "simplex_grid",
     "simplex_program",
     "sparsity",
     "unit_direction",
+    "utility_gradient",
 ]

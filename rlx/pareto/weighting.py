@@ -12,7 +12,7 @@ from rlx import check
 from rlx.pareto.archive import archive_insert
 from rlx.pareto.front import as_front, match_objectives
 from rlx.pareto.indicators import hypervolume_contributions
-from rlx.types import Array, Front, Weighting, WeightingStats
+from rlx.types import Array, Front, PyTree, Weighting, WeightingStats
 
 
 def gradient_influence(gram: Array) -> Array:
@@ -172,6 +172,52 @@ def linear(weights: Array | tuple[float, ...]) -> Weighting:
         return ()
 
     return Weighting(init, lambda state, stats: (fixed, state, {}))
+
+
+class UtilityState(NamedTuple):
+    """State of `utility_gradient`."""
+
+    average: Array  # [K] of returns, with the weight of its initial zero still in it
+    updates: Array  # [] how many of those it holds
+    parameters: PyTree  # of the utility; to give a learner another task, replace them
+
+
+def utility_gradient(
+    utility: Callable[[Array, PyTree], Array], parameters: PyTree = (), *, decay: Array | float = 0.0
+) -> Weighting:
+    """Weights that improve a utility of the mean returns: its gradient `du/dv_k (J; parameters)`, at each batch.
+
+    By the chain rule the policy gradient of `u(J)` is that of `sum_k du/dv_k(J) J_k` with the factors held fixed
+    (`ser_advantage`). A scalarisation, a barrier around a constraint and a fixed weight vector (`u = w . v`) are all
+    utilities. The parameters are part of the state, so learners of one population can have different ones.
+
+    Args:
+      utility: of the mean undiscounted episode returns `[K]` and the parameters; a scalar, larger is better.
+      parameters: any pytree.
+      decay: of the average of the returns, for each batch in which an episode ended. Batches without change nothing;
+        before the first the returns count as zero.
+
+    Usual mistake: a utility whose gradient at zero returns is zero or infinite, which the first weights then are.
+
+    Raises:
+      ValueError: for a decay outside [0, 1).
+
+    Source: Roijers et al., "A Survey of Multi-Objective Sequential Decision-Making" (2013) for the criterion.
+    """
+    check.in_range("decay", decay, 0.0, 1.0, open_high=True)
+
+    def init(num_channels: int) -> UtilityState:
+        return UtilityState(jnp.zeros(num_channels), jnp.zeros(()), jax.tree.map(jnp.asarray, parameters))
+
+    def update(state: UtilityState, stats: WeightingStats) -> tuple[Array, UtilityState, dict[str, Any]]:
+        seen = stats.episodes > 0
+        average = jnp.where(seen, decay * state.average + (1.0 - decay) * stats.returns, state.average)
+        state = state._replace(average=average, updates=state.updates + seen)
+        bias = 1.0 - jnp.asarray(decay) ** state.updates
+        value, weights = jax.value_and_grad(utility)(average / jnp.where(bias > 0, bias, 1.0), state.parameters)
+        return weights, state, {"utility": value}
+
+    return Weighting(init, update)
 
 
 class GramState(NamedTuple):

@@ -8,6 +8,7 @@ from rlx.policy.distribution import (
     gaussian_kl,
     tanh_log_det,
 )
+from rlx.policy.gflownet import order_loss_pair, order_loss_pareto, tb_log_reward
 from rlx.policy.surrogate import (
     adapt_kl_coefficient,
     clip_fraction,
@@ -26,6 +27,8 @@ __all__ = [
     "gaussian_entropy",
     "gaussian_kl",
     "kl_estimate",
+    "order_loss_pair",
+    "order_loss_pareto",
     "policy_gradient_loss",
     "ppo_clip_loss",
     "ppo_kl_loss",
@@ -33,4 +36,5 @@ __all__ = [
     "sac_temperature_loss",
     "smooth_action",
     "tanh_log_det",
+    "tb_log_reward",
 ]

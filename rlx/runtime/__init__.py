@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from rlx.runtime.driver import train as train
     from rlx.runtime.evaluation import Evaluation as Evaluation
     from rlx.runtime.evaluation import evaluate as evaluate
+    from rlx.runtime.front import front_table as front_table
+    from rlx.runtime.front import plot_front as plot_front
+    from rlx.runtime.front import plot_hypervolume as plot_hypervolume
     from rlx.runtime.mesh import data_parallel as data_parallel
     from rlx.runtime.mesh import make_mesh as make_mesh
     from rlx.runtime.nonfinite import NonFiniteError as NonFiniteError
@@ -41,7 +44,10 @@ _MODULE_OF = {
     "data_parallel": "mesh",
     "evaluate": "evaluation",
     "fit": "driver",
+    "front_table": "front",
     "make_mesh": "mesh",
+    "plot_front": "front",
+    "plot_hypervolume": "front",
     "restore": "restoration",
     "restore_config": "restoration",
     "sweep": "driver",

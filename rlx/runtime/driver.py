@@ -243,7 +243,11 @@ def _drive(
     channels = [channel.name for channel in example.channels]
     learner = Learner(population, channels, data)
     evaluator = None if env is None else learner.evaluator(env, env_params, eval_episodes)
-    loop = Loop(learner, evaluator, schedule, steps, mark_nonfinite=on_nonfinite == "mark", path=path, keep=keep)
+    ref = getattr(env, "reference_point", None)
+    fronts = None if example.front is None else learner.fronts(channels, ref)
+    loop = Loop(
+        learner, evaluator, fronts, schedule, steps, mark_nonfinite=on_nonfinite == "mark", path=path, keep=keep
+    )
     description = {
         "format": FORMAT,
         "kind": "fit" if population.batch is None else "sweep",
@@ -262,6 +266,8 @@ def _drive(
         "on_nonfinite": on_nonfinite,
         "state": learner.types(),
     }
+    if fronts is not None:
+        description["reference_point"] = fronts.ref
     with contextlib.ExitStack() as stack:
         if path is not None:
             loop.directory = _open(path, description, resume)

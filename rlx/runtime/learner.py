@@ -8,11 +8,14 @@ from typing import Any
 import jax
 import numpy as np
 
+from rlx import check
+from rlx.pareto import nondominated_mask
 from rlx.runtime import metrics
 from rlx.runtime.evaluation import evaluate
+from rlx.runtime.front import best_rows, measure
 from rlx.runtime.mesh import mesh_of, place
 from rlx.runtime.population import Population
-from rlx.types import Environment, PyTree
+from rlx.types import Environment, Front, PyTree
 
 # Evaluation keys are fold_in(fold_in(key(seed), EVALUATION), update). fold_in(key, i) equals split(key, n)[i] for i <
 # n, so this number is beyond any n that an algorithm would split its key into.
@@ -91,6 +94,9 @@ class Learner:
     def evaluator(self, env: Environment, env_params: Any, episodes: int) -> Evaluator:
         return Evaluator(self.population, self._identity, env, env_params, episodes)
 
+    def fronts(self, names: Sequence[str], ref: Sequence[float] | None) -> Fronts:
+        return Fronts(self.population, self._identity[1], self.state, names, ref)
+
 
 class Evaluator:
     """Greedy episodes of every member, on environments and with keys that training never sees."""
@@ -120,6 +126,44 @@ class Evaluator:
     def __call__(self, state: PyTree, update: int) -> dict[str, Any]:
         """Results of every member after this update, on the host."""
         return self._population.on_host(self._evaluate((state, self._identity), np.uint32(update)))
+
+
+class Fronts:
+    """The non-dominated returns that every member has found, and their hypervolume above a reference point.
+
+    Without a reference point, or with one of another number of entries than there are channels, there is none.
+    """
+
+    def __init__(
+        self, population: Population, hyper: PyTree, state: PyTree, names: Sequence[str], ref: Sequence[float] | None
+    ):
+        self._population, self._hyper, self.names = population, hyper, tuple(names)
+
+        def read(own: PyTree, _: PyTree) -> Front:
+            state, hyper = own
+            points, valid = population.make(hyper).front(state)  # pyright: ignore[reportOptionalCall]
+            return Front(points, nondominated_mask(points, valid))
+
+        self._read = jax.jit(population.over_members(read))
+        shape = population.one(jax.eval_shape(self._read, (state, hyper), ())).points.shape
+        check.require(shape[1:] == (len(names),), "points of the front", shape, f"of shape [N, {len(names)}]")
+        self.ref = None if ref is None or len(ref) != len(names) else tuple(map(float, ref))
+        self._measure = jax.jit(population.over_members(lambda own, ref: measure(read(own, ()), ref)))
+
+    def rows(self, state: PyTree) -> list[dict[str, Any]]:
+        """A row for each point of each member, from the highest first channel down, on the host."""
+        front = self._population.on_host(self._read((state, self._hyper), ()))
+        rows = []
+        for member, points, valid in zip(self._population.members, *front, strict=True):
+            points = points[valid]
+            for point in points[best_rows(points)]:
+                rows.append({**member, **dict(zip(self.names, map(metrics.number, point), strict=True))})
+        return rows
+
+    def hypervolumes(self, state: PyTree) -> list[float]:
+        """Of every member, on the host."""
+        measured = self._measure((state, self._hyper), np.asarray(self.ref, np.float32))
+        return list(map(metrics.number, self._population.on_host(measured)))
 
 
 RESULTS = ("return", "return_std", "length", "finished")

@@ -17,15 +17,15 @@ from typing import Any
 import numpy as np
 
 from rlx.runtime import checkpoint, metrics, nonfinite
-from rlx.runtime.learner import Evaluator, Learner
+from rlx.runtime.learner import Evaluator, Fronts, Learner
 from rlx.runtime.mesh import any_process, place
 from rlx.runtime.nonfinite import Divergence, NonFiniteError
 from rlx.runtime.population import describe
 from rlx.runtime.progress import Progress
-from rlx.runtime.run import Run, RunDirectory
+from rlx.runtime.run import Run, RunDirectory, naming
 from rlx.runtime.schedule import Schedule
 from rlx.runtime.sinks import Sink
-from rlx.runtime.table import Table, Value
+from rlx.runtime.table import Table, Value, csv_text, replace_file
 
 TIMING = ("update", "step", "seconds", "steps_per_second")
 
@@ -37,6 +37,7 @@ class Loop:
         self,
         learner: Learner,
         evaluator: Evaluator | None,
+        fronts: Fronts | None,
         schedule: Schedule,
         steps_per_update: int,
         *,
@@ -44,12 +45,8 @@ class Loop:
         path: Path | None,
         keep: int,
     ):
-        self.learner, self.evaluator, self.schedule, self.steps_per_update = (
-            learner,
-            evaluator,
-            schedule,
-            steps_per_update,
-        )
+        self.learner, self.evaluator, self.fronts = learner, evaluator, fronts
+        self.schedule, self.steps_per_update = schedule, steps_per_update
         self.members = learner.population.members
         self.path, self.keep, self.mark_nonfinite = path, keep, mark_nonfinite
         self.update = self.saved = 0
@@ -57,13 +54,15 @@ class Loop:
         self.diverged_at = np.zeros(len(self.members), np.int32)  # the update; 0 for members that are finite
         identity = ["update", "step", "seed", *learner.population.hyperparameters]
         marked = ["diverged"] if mark_nonfinite else []
-        self.metric_columns = _apart(learner.columns, {*identity, "diverged"})
+        measured = [] if fronts is None or fronts.ref is None else ["hypervolume"]
+        self.metric_columns = _apart(learner.columns, {*identity, "diverged", *measured})
         self.result_columns = {} if evaluator is None else evaluator.columns(learner.state)
         self.tables = {
-            "metrics": Table([*identity, *marked, *_flat(self.metric_columns)]),
+            "metrics": Table([*identity, *marked, *measured, *_flat(self.metric_columns)]),
             "evaluations": Table([*identity, *_flat(self.result_columns)] if evaluator else ()),
             "timing": Table(TIMING),
         }
+        self.front_columns = () if fronts is None else ("seed", *learner.population.hyperparameters, *fronts.names)
         self.directory: RunDirectory | None = None  # of the process that writes
         self.sinks: Sequence[Sink] = ()
         self.progress = Progress(0, 0, enabled=False)
@@ -122,6 +121,7 @@ class Loop:
             updates=self.update,
             steps=self.update * self.steps_per_update,
             path=self.path,
+            front=Table(self.front_columns, [] if self.fronts is None else self.fronts.rows(self.learner.state)),
         )
 
     def _chunk(self) -> None:
@@ -132,6 +132,9 @@ class Loop:
         self.update = to
         self._check_finite(reduced)
         rows = metrics.rows(reduced.sums, to - done, self.metric_columns, len(self.members))
+        if self.fronts is not None and self.fronts.ref is not None:
+            measured = self.fronts.hypervolumes(self.learner.state)
+            rows = [{"hypervolume": volume, **row} for volume, row in zip(measured, rows, strict=True)]
         diverged = [{"diverged": int(at > 0)} for at in self.diverged_at]
         self._write(
             "metrics", [marks | row if self.mark_nonfinite else row for marks, row in zip(diverged, rows, strict=True)]
@@ -196,8 +199,17 @@ class Loop:
             return
         if self.directory is not None:
             self.directory.sync()  # rows first: a checkpoint never is ahead of the tables
+        self._save_fronts()
         checkpoint.save(self.path / "checkpoints", self.update, self._checkpoint(), self.keep)
         self.saved = self.update
+
+    def _save_fronts(self) -> None:
+        if self.fronts is None:
+            return
+        rows = self.fronts.rows(self.learner.state)  # all processes take part in this
+        if self.directory is not None:
+            with naming(self.directory.path):
+                replace_file(self.directory.path / "front.csv", csv_text(self.front_columns, rows))
 
     def _stop(self, number: int) -> None:
         message = f"stopped after update {self.update:,}, saved in {self.path}; run the same again to continue"

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from rlx import check
-from rlx.types import Algorithm, Mean, PyTree
+from rlx.types import Algorithm, Front, Mean, PyTree
 
 
 def make_mesh(num_devices: int | None = None, axis: str = "member") -> Mesh:
@@ -131,12 +131,18 @@ def data_parallel(make: Callable[..., Algorithm], shards: int | Mesh, axis: str 
 
         return over_shards(of_shard)(state, data)
 
+    def front(state: PyTree) -> Front:
+        """What all shards have found together."""
+        found = jax.vmap(algorithm.front)(state)  # pyright: ignore[reportArgumentType]
+        return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), found)
+
     return Algorithm(
         init,
         update,
         lambda state: algorithm.policy(jax.tree.map(lambda x: x[0], state)),
         algorithm.steps_per_update * num_shards,
         algorithm.channels,
+        None if algorithm.front is None else front,
     )
 
 

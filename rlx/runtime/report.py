@@ -13,54 +13,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from rlx.runtime.figure import COLOURS, MAX_COLOURED, Curve, Panel, draw
+from rlx.runtime.front import front_table, plot_front
 from rlx.runtime.run import stored_description
 from rlx.runtime.statistics import Estimate, bootstrap, interquartile_mean
-from rlx.runtime.table import Table
+from rlx.runtime.table import Table, readable
 
 MAX_POINTS = 100  # of a drawn curve; more log points are averaged into as many bins
-MAX_COLOURED = 6  # curves of a panel; the rest stay grey
 FINAL = 0.1  # the part of training whose returns are the score where there was no evaluation
 
-COLOURS = ("#1f5fa8", "#d1601c", "#2a8a57", "#a6357f", "#7a6a00", "#5b4bb3")
-GREY = "#b9bec4"
-STYLE = {
-    "font.size": 11,
-    "axes.titlesize": 12,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.titlepad": 10,
-    "axes.labelsize": 10.5,
-    "axes.labelcolor": "#444444",
-    "axes.edgecolor": "#888888",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.grid.axis": "y",
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
-    "xtick.color": "#666666",
-    "ytick.color": "#666666",
-    "ytick.major.size": 0,
-    "savefig.dpi": 160,
-}
 UNITS = {"episode_length": "environment steps", "entropy": "nats", "kl": "nats"}
-
-
-class Curve(NamedTuple):
-    """One metric of one setting over training."""
-
-    label: str
-    steps: np.ndarray  # [N] environment steps
-    values: np.ndarray  # [S, N], finite, one row for each seed
-
-
-class Panel(NamedTuple):
-    """The curves of one metric."""
-
-    title: str
-    unit: str
-    heading: str  # of the labels
-    curves: list[Curve]
 
 
 class ReportResult(NamedTuple):
@@ -69,6 +31,7 @@ class ReportResult(NamedTuple):
     markdown: str  # the table of scores with its explanation, as in `report.md`
     rows: list[dict[str, Any]]  # one for each setting of each run, as in `scores.csv`
     files: tuple[Path, ...]  # the figures first
+    front: str = ""  # the returns that the setting with the highest score has found, if its algorithm keeps them
 
 
 class _Setting(NamedTuple):
@@ -82,6 +45,9 @@ class _Setting(NamedTuple):
     diverged: tuple[int, ...]
     metrics: Table
     evaluations: Table
+    front: Table
+    objectives: tuple[str, ...]  # columns of the front
+    ref: tuple[float, ...] | None  # of the hypervolume
 
 
 def report(*paths: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> ReportResult:
@@ -91,6 +57,9 @@ def report(*paths: str | os.PathLike[str], out: str | os.PathLike[str] | None = 
     `diagnostics.png` one for each other metric. A curve is the interquartile mean over seeds with its 95 % bootstrap
     interval. The score of a setting is that of its last evaluation, or where there was none of the last tenth of
     training. Diverged seeds are left out of curves and scores and counted in the table, so read the two together.
+
+    Where an algorithm keeps a front, hypervolume comes first among curves and scores, `front.png` has what all seeds of
+    each setting have found together, and `front` lists that of the setting with the highest score.
 
     Args:
         paths: run directories.
@@ -113,12 +82,16 @@ def report(*paths: str | os.PathLike[str], out: str | os.PathLike[str] | None = 
     training = [(column, f"Training {_words(column)}") for column in _columns(settings, "metrics", "episode_return")]
     shown = {column for column, _ in training}
     others = [(column, column) for column in _columns(settings, "metrics") if column not in shown]
-    returns = _panels(settings, "evaluations", evaluations) + _panels(settings, "metrics", training)
+    volume = [(column, f"Hypervolume{_above(settings)}") for column, _ in others if column == "hypervolume"]
+    others = [(column, title) for column, title in others if column != "hypervolume"]
+    returns = _panels(settings, "metrics", volume)
+    returns += _panels(settings, "evaluations", evaluations) + _panels(settings, "metrics", training)
     diagnostics = _panels(settings, "metrics", others)
     scored, source = (evaluations, "evaluations") if evaluations else (training, "metrics")
-    columns = [column for column, _ in scored]
-    rows = [_score(setting, source, columns) for setting in settings]
-    best = sorted(range(len(rows)), key=lambda i: [-np.nan_to_num(rows[i][c], nan=-np.inf) for c in columns[:1]])
+    columns = [("metrics", column) for column, _ in volume] + [(source, column) for column, _ in scored]
+    rows = [_score(setting, columns) for setting in settings]
+    first = [row.get(columns[0][1], np.nan) if columns else np.nan for row in rows]
+    best = sorted(range(len(rows)), key=lambda i: -np.nan_to_num(first[i], nan=-np.inf))
     coloured = [settings[index].label for index in sorted(best[:MAX_COLOURED])]
     colours = dict(zip(coloured, COLOURS, strict=False))
 
@@ -128,15 +101,17 @@ def report(*paths: str | os.PathLike[str], out: str | os.PathLike[str] | None = 
     for name, panels in (("returns.png", returns), ("diagnostics.png", diagnostics)):
         if panels:
             figures.append(folder / name)
-            _draw(panels, colours, title, figures[-1])
+            draw(panels, colours, title, figures[-1])
 
-    table = _markdown(rows, title, source)
+    front, front_figure = _fronts([settings[index] for index in best], coloured, folder / "front.png")
+    figures += front_figure
+    table = _markdown(rows, title, source) + (f"\n```\n{front}\n```\n" if front else "")
     (folder / "report.md").write_text(table + "".join(f"\n![{path.stem}]({path.name})\n" for path in figures))
     with open(folder / "scores.csv", "w", newline="") as file:
         writer = csv.DictWriter(file, _names(rows))
         writer.writeheader()
         writer.writerows(rows)
-    return ReportResult(table, rows, (*figures, folder / "report.md", folder / "scores.csv"))
+    return ReportResult(table, rows, (*figures, folder / "report.md", folder / "scores.csv"), front)
 
 
 # --- Reading ---
@@ -146,22 +121,25 @@ def _read(path: Path, run: str, *, several: bool) -> Iterator[_Setting]:
     description = stored_description(path)
     if description is None:
         raise ValueError(f"{path} is not a run directory: it has no config.json")
-    metrics, evaluations = Table.read(path / "metrics.csv"), Table.read(path / "evaluations.csv")
+    metrics, evaluations, front = (Table.read(path / f"{name}.csv") for name in ("metrics", "evaluations", "front"))
+    objectives, ref = tuple(description.get("channels", ())), description.get("reference_point")
     if not len(metrics):
         raise ValueError(f"{path} has no log points yet")
     for setting, indices in _by_setting(description["members"]).items():
         chosen, seeds = dict(setting), tuple(description["members"][index]["seed"] for index in indices)
         written = {name: float(f"{value:.9g}") for name, value in chosen.items()}  # as tables round their numbers
-        parts = [table.where(**written) if len(table) else table for table in (metrics, evaluations)]
+        parts = [table.where(**written) if len(table) else table for table in (metrics, evaluations, front)]
         diverged: set[int] = set()
         if "diverged" in metrics.columns:
             diverged = {int(seed) for seed in parts[0].where(diverged=1)["seed"]}
         if several:
-            label = ", ".join([run, *(f"{name} {_number(value)}" for name, value in chosen.items())])
+            label = ", ".join([run, *(f"{name} {readable(value)}" for name, value in chosen.items())])
         else:
-            label = ", ".join(map(_number, chosen.values())) or run
+            label = ", ".join(map(readable, chosen.values())) or run
         heading = "" if several else ", ".join(chosen)
-        yield _Setting(label, heading, run, chosen, seeds, tuple(sorted(diverged)), *parts)
+        yield _Setting(
+            label, heading, run, chosen, seeds, tuple(sorted(diverged)), *parts, objectives=objectives, ref=ref
+        )
 
 
 def _columns(settings: Sequence[_Setting], table: str, name: str | None = None) -> list[str]:
@@ -222,21 +200,23 @@ def _binned(curve: Curve) -> Curve:
 # --- Scores ---
 
 
-def _score(setting: _Setting, source: str, columns: Sequence[str]) -> dict[str, Any]:
-    table: Table = getattr(setting, source)
+def _score(setting: _Setting, columns: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """A row of the table of scores; columns are pairs of a table and a name in it."""
+    last_table: Table = getattr(setting, columns[-1][0] if columns else "metrics")
     row: dict[str, Any] = {
         "run": setting.run,
         **setting.hyperparameters,
         "seeds": len(setting.seeds),
         "diverged": len(setting.diverged),
-        "steps": int(table["step"].max()) if len(table) else 0,
+        "steps": int(last_table["step"].max()) if len(last_table) else 0,
     }
-    for column in columns:
+    for source, column in columns:
         found = _values(setting, source, column)
         estimate = Estimate(*[np.nan] * 3)
         if found is not None:
             steps, values = found
-            last = steps >= (steps[-1] if source == "evaluations" else (1 - FINAL) * steps[-1])
+            at_end = source == "evaluations" or column == "hypervolume"
+            last = steps >= (steps[-1] if at_end else (1 - FINAL) * steps[-1])
             estimate = bootstrap(interquartile_mean, values[:, last].mean(axis=1))
         row |= _estimate(column, estimate)
     return row
@@ -264,10 +244,10 @@ def table_cells(rows: Sequence[Mapping[str, Any]]) -> tuple[list[str], list[list
     shown = [name for name in _names(rows) if not name.endswith((" low", " high"))]
     cells = []
     for row in rows:
-        cells.append([_number(row.get(name, "")) for name in shown])
+        cells.append([readable(row.get(name, "")) for name in shown])
         for index, name in enumerate(shown):
             if np.isfinite(row.get(f"{name} low", np.nan)):
-                cells[-1][index] += f" [{_number(row[f'{name} low'])}, {_number(row[f'{name} high'])}]"
+                cells[-1][index] += f" [{readable(row[f'{name} low'])}, {readable(row[f'{name} high'])}]"
     return shown, cells
 
 
@@ -278,6 +258,27 @@ def _markdown(rows: Sequence[Mapping[str, Any]], title: str, source: str) -> str
     note = f"Returns: interquartile mean over seeds [95 % bootstrap interval], {when}; diverged seeds left out."
     body = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     return f"# {title}\n\n{body}\n\n{note}\n"
+
+
+def _fronts(settings: Sequence[_Setting], coloured: Sequence[str], path: Path) -> tuple[str, list[Path]]:
+    """The table of the first setting's front, and the picture of the coloured ones that have the same objectives."""
+    found = [setting for setting in settings if len(setting.front)]
+    if not found:
+        return "", []
+    names = found[0].objectives
+    sets = {s.label: _points(s) for s in found if s.objectives == names}
+    points, seeds = sets[found[0].label], list(found[0].front["seed"])
+    count = f"{len(found[0].seeds)} seeds together" if len(found[0].seeds) > 1 else "one seed"
+    table = front_table(points, names, ref=found[0].ref, labels={"seed": seeds} if len(found[0].seeds) > 1 else None)
+    heading = f"Front of {found[0].label}, {count}"
+    if len(names) < 2:
+        return f"{heading}\n{table}", []
+    drawn = {"": points} if len(sets) == 1 else {label: sets[label] for label in coloured if label in sets}
+    return f"{heading}\n{table}", [plot_front(drawn, names, path, ref=found[0].ref)]
+
+
+def _points(setting: _Setting) -> np.ndarray:
+    return np.stack([np.asarray(setting.front[name], np.float64) for name in setting.objectives], axis=1)
 
 
 def _estimate(name: str, estimate: Estimate) -> dict[str, float]:
@@ -297,95 +298,12 @@ def _names(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(key for row in sorted(rows, key=len, reverse=True) for key in row))
 
 
-def _number(value: Any) -> str:
-    """Integers with separators, other numbers to four digits."""
-    if isinstance(value, bool | str):
-        return str(value)
-    if float(value).is_integer() and abs(value) < 1e15:
-        return f"{int(value):,}"
-    return f"{value:.4g}"
+def _above(settings: Sequence[_Setting]) -> str:
+    """` above (0, -50)`, where all settings have the same reference point."""
+    refs = {tuple(setting.ref) for setting in settings if setting.ref is not None}
+    return f" above ({', '.join(map(readable, refs.pop()))})" if len(refs) == 1 else ""
 
 
 def _words(column: str) -> str:
     """`episode_return/bonus` -> `return: bonus`."""
     return "return" + "".join(f": {channel}" for channel in column.split("/")[1:])
-
-
-# --- Drawing ---
-
-
-def _draw(panels: Sequence[Panel], colours: Mapping[str, str], title: str, path: Path) -> None:
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    columns = 2 if len(panels) == 4 else min(len(panels), 3)
-    rows = -(-len(panels) // columns)
-    labels = [curve.label for panel in panels for curve in panel.curves if len(panel.curves) > 1]
-    label_width = 0.085 * max(map(len, [*labels, panels[0].heading if labels else ""]))  # inches
-    style: Any = STYLE
-    with mpl.rc_context(style):
-        figure = Figure(figsize=((5.4 + label_width) * columns, 3.6 * rows + 0.7), layout="constrained")
-        FigureCanvasAgg(figure)
-        axes = figure.subplots(rows, columns, squeeze=False)
-        for axis, panel in zip(axes.flat, panels, strict=False):
-            _draw_panel(axis, panel, colours)
-        for axis in axes.flat[len(panels) :]:
-            axis.set_visible(False)
-        seeds = sorted({len(curve.values) for panel in panels for curve in panel.curves})
-        count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        notes = [
-            "One seed." if seeds == [1] else f"Interquartile mean of {count} seeds and its 95 % bootstrap interval."
-        ]
-        if any(len(panel.curves) > MAX_COLOURED for panel in panels):
-            notes.append(f"Coloured: the {MAX_COLOURED} with the highest scores.")
-        note = ("\n" if columns == 1 else " ").join(notes)
-        figure.suptitle(title, x=0.01, ha="left", fontsize=13, color="#222222")
-        figure.supxlabel(note, x=0.01, ha="left", fontsize=9.5, color="#777777")
-        figure.savefig(path)
-
-
-def _draw_panel(axis: Any, panel: Panel, colours: Mapping[str, str]) -> None:
-    from matplotlib.ticker import EngFormatter
-
-    ends = []
-    for curve in panel.curves:
-        middle, low, high = bootstrap(interquartile_mean, curve.values, resamples=1000)
-        colour = colours.get(curve.label, GREY)
-        above = 2 if colour == GREY else 3
-        axis.plot(curve.steps, middle, color=colour, linewidth=1.8, zorder=above)
-        if colour != GREY:
-            axis.fill_between(curve.steps, low, high, color=colour, alpha=0.18, linewidth=0, zorder=above)
-            ends.append((middle[-1], curve.label, colour))
-    axis.set_title(panel.title)
-    axis.set_xlabel("environment steps")
-    axis.set_ylabel(panel.unit)
-    axis.set_xlim(0, max(curve.steps[-1] for curve in panel.curves))
-    axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    if len(panel.curves) > 1:
-        _label_ends(axis, sorted(ends), panel.heading)
-
-
-def _label_ends(axis: Any, ends: Sequence[tuple[float, str, str]], heading: str) -> None:
-    """Each curve's name at its right end, moved apart where they would overlap, under a heading."""
-    low, high = axis.get_ylim()
-    gap = 0.075 * (high - low)
-    heights = _spread([end[0] for end in ends], gap, high)
-    right = axis.get_xlim()[1]
-    labels = [(height, label, colour) for height, (_, label, colour) in zip(heights, ends, strict=True)]
-    for height, label, colour in [*labels, (heights[-1] + gap, heading, "#777777")]:
-        axis.annotate(
-            label, (right, height), (6, 0), textcoords="offset points", color=colour, va="center", annotation_clip=False
-        )
-
-
-def _spread(values: Sequence[float], gap: float, high: float) -> list[float]:
-    """Ascending values pushed up until they are `gap` apart, then down again below `high`."""
-    placed: list[float] = []
-    for value in values:
-        placed.append(max(value, placed[-1] + gap) if placed else value)
-    ceiling = high
-    for index in reversed(range(len(placed))):
-        placed[index] = min(placed[index], ceiling)
-        ceiling = placed[index] - gap
-    return placed

@@ -6,6 +6,7 @@ Layout of a run directory::
     metrics.csv              update, step, seed, <hyper-parameters>, [diverged], <metrics>
     evaluations.csv          update, step, seed, <hyper-parameters>, return, return_std, length, finished
     timing.csv               update, step, seconds, steps_per_second
+    front.csv                seed, <hyper-parameters>, <channels>; of algorithms that keep a front
     checkpoints/<update>/    algorithm state after that update, in orbax's format
     checkpoints/<update>.json    sizes and checksums of its files, written when it is complete
     lock                     held (flock) by the process that writes the run
@@ -19,6 +20,11 @@ deviation of the raw return over its episodes (`return/<channel>` and `return_st
 reward is a vector), mean length, and the fraction of episodes that ended within the bound. Both are the same bytes
 however often the run was killed and resumed; wall-clock figures are in `timing.csv` alone: seconds spent in training
 since the start of the run, without compilation, evaluation and checkpoints.
+
+An algorithm that has `front` gets `front.csv`, written anew at every checkpoint: a row for each non-dominated vector of
+returns that a member has found. If the environment also has a `reference_point` with an entry for each channel,
+`metrics.csv` has the column `hypervolume`, that of the front at the log point (an estimate where the front is too
+large, see `rlx.runtime.front.measure`), and `config.json` has the `reference_point`.
 
 `config.json`::
 
@@ -69,6 +75,7 @@ class Run:
     updates: int  # done
     steps: int  # environment steps done by each member
     path: Path | None  # the run directory, if there is one
+    front: Table  # as front.csv; without rows and columns if the algorithm keeps none
 
 
 class RunDirectory:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,8 +73,7 @@ class CSVStream:
         """Open for appending after dropping the rows with `update > keep_until`, and a last line that was torn."""
         self.path = Path(path)
         self.columns = tuple(columns)
-        header = ",".join(_quote(column) for column in self.columns) + "\n"
-        kept = [header]
+        kept = [_line(map(_quote, self.columns))]
         if self.path.exists():
             with open(self.path, newline="") as file:
                 next(file, None)
@@ -86,8 +85,7 @@ class CSVStream:
         self._file = open(self.path, "a", newline="")  # noqa: SIM115 - closed by close()
 
     def append(self, rows: Sequence[Mapping[str, Value]]) -> None:
-        lines = [",".join(_format(row[column]) for column in self.columns) + "\n" for row in rows]
-        self._file.write("".join(lines))
+        self._file.write("".join(_line(map(_format, map(row.__getitem__, self.columns))) for row in rows))
         self._file.flush()
 
     def sync(self) -> None:
@@ -98,6 +96,16 @@ class CSVStream:
         self._file.close()
 
 
+def csv_text(columns: Sequence[str], rows: Sequence[Mapping[str, Value]]) -> str:
+    """A header and a line for each row, numbers as `CSVStream` writes them."""
+    lines = [map(_quote, columns), *(map(_format, map(row.__getitem__, columns)) for row in rows)]
+    return "".join(map(_line, lines))
+
+
+def _line(cells: Iterable[str]) -> str:
+    return ",".join(cells) + "\n"
+
+
 def replace_file(path: Path, text: str) -> None:
     """Write a file so that at every moment, also after a kill or on a full disk, the old or the new text is there."""
     temporary = path.with_name(path.name + ".tmp")
@@ -106,6 +114,15 @@ def replace_file(path: Path, text: str) -> None:
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)
+
+
+def readable(value: Any) -> str:
+    """A cell for people: integers with separators, other numbers to four digits."""
+    if isinstance(value, bool | str):
+        return str(value)
+    if float(value).is_integer() and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:.4g}"
 
 
 def _format(value: Any) -> str:
