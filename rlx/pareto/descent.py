@@ -163,7 +163,7 @@ def box_subdivision(
       ValueError: unless `low` and `high` are vectors of one size with `low < high`; for a depth, number of points or
         capacity below one, or a depth above 24.
 
-    Source: Dellnitz, Schuetze and Hestermeyer, "Covering Pareto Sets by Multilevel Subdivision Techniques" (2005).
+    Source: Dellnitz, Schütze and Hestermeyer, "Covering Pareto Sets by Multilevel Subdivision Techniques" (2005).
     """
     check.rank("low", low, 1)
     check.same_shape(low=low, high=high)
