@@ -1,10 +1,12 @@
-"""GPI linear support (Alegre et al., "Sample-Efficient Multi-Objective Learning via Generalized Policy Improvement
-Prioritization", 2023).
+"""GPI-LS: one policy for all preferences, trained where it promises most (Alegre et al., 2023).
 
-One learner conditioned on the preference, DQN or SAC, that acts by the best of its policies for a support of
-preferences. The support follows the convex coverage set: next comes the corner weight at which generalised policy
+A learner conditioned on the preference, DQN or SAC, acts by the best of its policies for a support of preferences
+(generalised policy improvement). The support follows the convex coverage set: next come the corner weights at which
 improvement promises most beyond the best known values. The paper begins with the corners of the simplex. Here the
 support is filled up with evenly spread preferences: a policy that sees one objective alone can be hard to learn.
+
+Source: Alegre et al., "Sample-Efficient Multi-Objective Learning via Generalized Policy Improvement Prioritization"
+(2023).
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ from rlx.algos.pgmorl import spread_weights
 from rlx.envs.wrappers import Preference, PreferenceParams
 from rlx.pareto import archive_insert, corner_weights, improvement_priority
 from rlx.runtime.members import evaluate_preferences
+from rlx.space import PREFERENCE
 from rlx.types import Algorithm, Array, Environment, Front, Policy, PyTree
 
 
@@ -134,8 +137,16 @@ def make(config: Config, env: Environment, env_params: Any = None) -> Algorithm:
         return State(inner_state, preferences, probability, front, key), metrics
 
     def policy(state: State) -> Policy:
-        """It acts for the preference in the observation: evaluate it on `rlx.envs.wrappers.Preference`."""
-        return learner(state.preferences, state.probability).policy(state.learner)
+        """It acts for the preference in the observation, and where there is none for that of equal weights."""
+        inner = learner(state.preferences, state.probability).policy(state.learner)
+        even = jnp.full(num_objectives, 1.0 / num_objectives)
+
+        def act(key: Array, obs: PyTree, carry: PyTree, reset: Array, greedy: bool = False) -> tuple[Array, PyTree]:
+            if not (isinstance(obs, dict) and PREFERENCE in obs):
+                obs = jax.vmap(conditioned.observe, (0, None))(obs, even)
+            return inner.act(key, obs, carry, reset, greedy)
+
+        return Policy(inner.init, act)
 
     steps = config.num_updates * example.steps_per_update
     return Algorithm(init, update, policy, steps, example.channels, front=lambda state: state.front)

@@ -42,6 +42,10 @@ ALGORITHMS = (
     "pqn",
     "dqn",
     "sac",
+    "morld",
+    "cmorl",
+    "pgmorl",
+    "gpi_ls",
     "mo_q_learning",
     "pareto_q_learning",
 )  # modules of rlx.algos with `Config` and `make`
