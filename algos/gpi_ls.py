@@ -19,12 +19,13 @@ import jax
 import jax.numpy as jnp
 
 from rlx import check
-from rlx.algos import dqn, sac
+from rlx.algos import dqn as dqn_module
+from rlx.algos import sac as sac_module
 from rlx.algos.pgmorl import spread_weights
 from rlx.envs.wrappers import Preference, PreferenceParams
 from rlx.pareto import archive_insert, corner_weights, improvement_priority
 from rlx.runtime.members import evaluate_preferences
-from rlx.space import PREFERENCE
+from rlx.space import PREFERENCE, Discrete, from_gymnax
 from rlx.types import Algorithm, Array, Environment, Front, Policy, PyTree
 
 
@@ -39,7 +40,8 @@ class Config:
     )
     episodes: int = 1  # to evaluate a preference with, not counted as environment steps; more where chance plays a part
     discount: float = 0.99  # of the evaluated returns, which should be the learner's
-    learner: dqn.Config | sac.Config = dataclasses.field(default_factory=dqn.Config)  # relabel and improve are set here
+    dqn: dqn_module.Config = dataclasses.field(default_factory=dqn_module.Config)  # for Discrete actions; acts by GPI
+    sac: sac_module.Config = dataclasses.field(default_factory=sac_module.Config)  # for a Box of actions; acts by GPI
 
     def __post_init__(self) -> None:
         for name in ("num_updates", "support", "num_corners", "episodes"):
@@ -67,8 +69,10 @@ def make(config: Config, env: Environment, env_params: Any = None) -> Algorithm:
     conditioned = Preference(env)
     inner = env.default_params if env_params is None else env_params
     num_objectives = conditioned.num_objectives
-    settings = dataclasses.replace(config.learner, relabel=max(1, config.learner.relabel), improve=True)
-    make_learner = sac.make if isinstance(settings, sac.Config) else dqn.make
+    discrete = isinstance(from_gymnax(env.action_space(inner)), Discrete)
+    settings = config.dqn if discrete else config.sac
+    settings = dataclasses.replace(settings, relabel=max(1, settings.relabel), improve=True)
+    make_learner: Any = dqn_module.make if discrete else sac_module.make
     ref = getattr(env, "reference_point", None)
     ref = None if ref is None or num_objectives > 3 else jnp.asarray(ref, jnp.float32)
 
@@ -81,9 +85,8 @@ def make(config: Config, env: Environment, env_params: Any = None) -> Algorithm:
     check.in_range("support", config.support, num_objectives)
     spread = spread_weights(config.support, num_objectives)
     nothing = Front(jnp.zeros((config.support, num_objectives)), jnp.zeros(config.support, bool))
-    share = jnp.repeat(
-        jnp.array([1.0 / config.support, 1.0 / config.num_corners]), jnp.array([config.support, config.num_corners])
-    )
+    sizes = (config.support, config.num_corners)
+    share = jnp.concatenate([jnp.full(size, 1.0 / size) for size in sizes])
 
     def first() -> tuple[Array, Array]:
         """Preferences and their probabilities before anything is known: all over the simplex, no corners yet."""
