@@ -3,6 +3,10 @@
 Discrete actions, with masks, over any number of reward channels: the network has a value of each action for each
 channel, and the greedy action is that of their weighted sum. Double, dueling, n-step and prioritised replay are
 switches, as in Hessel et al., "Rainbow: Combining Improvements in Deep Reinforcement Learning" (2018).
+
+Where the observation holds a preference (`rlx.envs.wrappers.Preference`) one network serves all preferences: each
+replayed step can be learned under several, with the targets of envelope Q-learning (Yang et al., "A Generalized
+Algorithm for Multi-Objective Reinforcement Learning and Policy Adaptation", 2019) or without.
 """
 
 from __future__ import annotations
@@ -18,7 +22,7 @@ import optax
 from rlx import check
 from rlx.nets import Network, prepare
 from rlx.nets.distribution import mask_logits
-from rlx.runtime.problem import initial_weights, pose, prefixed, reweigh
+from rlx.runtime.problem import initial_weights, pose, prefixed, reweigh, under_preferences
 from rlx.runtime.replay import (
     Priorities,
     Replay,
@@ -37,7 +41,7 @@ from rlx.runtime.replay import (
 from rlx.runtime.rollout import EnvBatch, EpisodeSums, finished_episodes, init_episode_sums, reset_batch, rollout
 from rlx.space import Discrete
 from rlx.types import Algorithm, Array, Environment, Mean, Policy, PyTree, RewardSource, Transition, Weighting
-from rlx.value import dueling, greedy_action, q_target, take_action, td_loss
+from rlx.value import dueling, envelope_target, gpi_action, greedy_action, q_target, take_action, td_loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,6 +71,10 @@ class Config:
     priority_exponent: float = 0.6  # 0: uniform; 0.6: the same paper
     importance_start: float = 0.4  # exponent of the importance weights at the first update; 0.4: the same
     importance_steps: int = 500_000  # environment steps over which it rises linearly to 1
+    relabel: int = 0  # preferences drawn for each replayed step, to learn it under; 0: that under which it was taken
+    envelope: bool = False  # the target maximises over those preferences too (Yang et al. 2019)
+    homotopy_steps: int | None = None  # gradient steps over which the loss turns into that of the weighted sum; None: 0
+    improve: bool = False  # act by the best of the policies for the preferences that env_params list (GPI)
     hidden: tuple[int, ...] = (128, 128)  # widths of the layers
     activation: Literal["tanh", "relu", "silu", "elu"] = "relu"
     layer_norm: bool = False  # after each layer, before the activation
@@ -85,6 +93,10 @@ class Config:
         check.in_range("tau", self.tau, 0.0, 1.0, open_low=True)
         if self.huber is not None:
             check.positive("huber", self.huber)
+        check.count("relabel", self.relabel, 0)
+        check.require(self.relabel > 0 or not self.envelope, "relabel", self.relabel, "at least 1 with envelope")
+        if self.homotopy_steps is not None:
+            check.count("homotopy_steps", self.homotopy_steps)
 
 
 class Learner(NamedTuple):
@@ -127,7 +139,8 @@ def make(
 
     Raises:
       TypeError: for an action space that is not Discrete.
-      ValueError: for a channel that is not episodic, or a weighting that needs policy gradients.
+      ValueError: for a channel that is not episodic, a weighting that needs policy gradients, or `relabel` and
+        `improve` without a preference in the observation.
     """
     problem = pose(env, env_params, rewards, weighting, config.num_envs, continuing=False)
     env_params, obs_space, action_space, rewards, channels, weighting, spec = problem
@@ -135,6 +148,7 @@ def make(
     if not isinstance(action_space, Discrete):
         raise TypeError(f"DQN takes Discrete actions; got {action_space!r}: use ppo, or for a Box sac")
     gamma = problem.discounts(config.discount)
+    problem.require_preference(relabel=config.relabel, improve=config.improve)
 
     steps_per_update = config.num_envs * config.num_steps
     capacity = math.ceil(config.buffer_size / steps_per_update) * config.num_steps  # rows
@@ -158,12 +172,28 @@ def make(
         heads = heads.reshape(-1, num_heads, num_channels)
         return dueling(heads[:, 0], heads[:, 1:], axis=-2) if config.dueling else heads, inputs.mask
 
+    def greedy(params: PyTree, weights: Array, obs: PyTree) -> tuple[Array, Array | None]:
+        """Greedy actions `[N]` and the mask of legal ones."""
+        weights = problem.channel_weights(weights, obs)
+        if not config.improve:
+            q, mask = q_values(params, obs)
+            return greedy_action(q, mask, weights=weights), mask
+        size = weights.shape[0]
+        listed, exists = env_params.listed()
+        q, mask = q_values(params, under_preferences(obs, jnp.broadcast_to(listed, (size, *listed.shape))))
+        q = q.reshape(size, len(listed), *q.shape[1:])
+        possible = jnp.broadcast_to(exists[:, None], q.shape[:-1])
+        if mask is not None:
+            mask = mask.reshape(possible.shape)
+            possible, mask = possible & mask, mask[:, 0]
+        return gpi_action(q, weights, possible), mask
+
     def epsilon_greedy(params: PyTree, weights: Array, key: Array, obs: PyTree, epsilon: Array | float) -> Array:
         random_key, choice_key = jax.random.split(key)
-        q, mask = q_values(params, obs)
-        random = jax.random.categorical(random_key, mask_logits(jnp.zeros(q.shape[:2]), mask))
+        action, mask = greedy(params, weights, obs)
+        random = jax.random.categorical(random_key, mask_logits(jnp.zeros((*action.shape, action_space.n)), mask))
         explore = jax.random.uniform(choice_key, random.shape) < epsilon
-        return jnp.where(explore, random, greedy_action(q, mask, weights=weights)).astype(action_space.dtype)
+        return jnp.where(explore, random, action).astype(action_space.dtype)
 
     # --- 1. Collect, score and store ---
 
@@ -204,7 +234,7 @@ def make(
     # --- 3. Learn ---
 
     def gradient_step(state: State, learner: Learner, key: Array) -> tuple[Learner, dict[str, Array]]:
-        sample_key, score_key = jax.random.split(key)
+        sample_key, score_key, preference_key = jax.random.split(key, 3)
         index, rows, stored, weight = sample(state, learner, sample_key)
         steps = rows.step
         reward = rows.reward
@@ -212,15 +242,36 @@ def make(
             reward = rewards.rescore(state.source, steps, reward, score_key)
         reward, discount, last = n_step(reward, steps.terminated, steps.truncated, stored, gamma)
         next_obs = jax.tree.map(lambda x: x[last, jnp.arange(config.batch_size)], steps.next_obs)
+        obs, action = jax.tree.map(lambda x: x[0], (steps.obs, steps.action))
+        if config.relabel:
+            keys = jax.random.split(preference_key, (config.batch_size, config.relabel))
+            preferences = jax.vmap(jax.vmap(lambda key: env.sample_preference(key, env_params)))(keys)
+            obs, next_obs = under_preferences(obs, preferences), under_preferences(next_obs, preferences)
+            repeated = (reward, discount, action, weight)
+            reward, discount, action, weight = (jnp.repeat(x, config.relabel, axis=0) for x in repeated)
+        weights = problem.channel_weights(state.weights, obs)
         next_q, mask = q_values(learner.target_params, next_obs)
         next_q_online = q_values(learner.params, next_obs)[0] if config.double else next_q
-        target = q_target(next_q_online, next_q, reward, discount, config.double, mask, weights=state.weights)
-        obs, action = jax.tree.map(lambda x: x[0], (steps.obs, steps.action))
+        if config.envelope:
+            sets = [
+                x if x is None else x.reshape(config.batch_size, config.relabel, *x.shape[1:])
+                for x in (next_q_online, next_q, reward, discount, weights, mask)
+            ]
+            online, slow, reward, discount, preferred, mask = sets
+            target = envelope_target(online, slow, reward[:, 0], discount[:, 0], preferred, config.double, mask)
+            target = target.reshape(-1, num_channels)
+        else:
+            target = q_target(next_q_online, next_q, reward, discount, config.double, mask, weights=weights)
 
         def loss(params: PyTree) -> tuple[Array, tuple[Array, Array]]:
             q = take_action(q_values(params, obs)[0], action)
             losses = (weight[:, None] * td_loss(q, target, huber=config.huber)).mean(0)
-            return losses.sum(), (losses, q)
+            total = losses.sum()
+            if config.homotopy_steps is not None:
+                of_sum = td_loss(jnp.sum(weights * q, -1), jnp.sum(weights * target, -1), huber=config.huber)
+                turned = jnp.minimum(learner.gradient_steps / config.homotopy_steps, 1.0)
+                total = (1.0 - turned) * total + turned * (weight * of_sum).mean()
+            return total, (losses, q)
 
         grads, (losses, q) = jax.grad(loss, has_aux=True)(learner.params)
         updates, opt_state = optimiser.update(grads, learner.optimiser, learner.params)
@@ -231,7 +282,7 @@ def make(
         target_params = optax.incremental_update(params, learner.target_params, move)
         priorities = learner.priorities
         if priorities is not None:
-            error = jnp.abs((target - q) @ state.weights) + 1e-6
+            error = jnp.abs(jnp.sum((target - q) * weights, axis=-1)).reshape(config.batch_size, -1).max(1) + 1e-6
             priorities = set_priorities(priorities, index, error**config.priority_exponent)
         metrics = {"loss/value": losses, "q_value": q.mean(0)}
         return Learner(params, target_params, opt_state, priorities, count), metrics
@@ -302,7 +353,13 @@ def make(
 
         return Policy(lambda batch_size: (), act)
 
-    return Algorithm(init, update, policy, steps_per_update, channels)
+    def learned(state: State) -> Learner:
+        return state.learner._replace(priorities=None)
+
+    def with_learned(state: State, learned: Learner) -> State:
+        return state._replace(learner=learned._replace(priorities=state.learner.priorities))
+
+    return Algorithm(init, update, policy, steps_per_update, channels, learned, with_learned)
 
 
 def ramp(start: Array | float, end: Array | float, progress: Array) -> Array:

@@ -112,6 +112,9 @@ class State(NamedTuple):
     key: Array
 
 
+LEARNED = ("params", "optimiser", "kl_coefficient", "observations", "returns")  # of the state, for `Algorithm.learned`
+
+
 class Batch(NamedTuple):
     """What a gradient step reads; leaves `[T', N, ...]`: T' = 1 without memory, whole rollouts with it."""
 
@@ -372,7 +375,7 @@ def make(
         )
         gram = channel_gram(state.params, samples, advantage) if weighting.needs_gram else None
         weights, weighting_state, weighting_metrics = reweigh(weighting, state.weighting, returns, gram)
-        samples = samples._replace(advantage=advantage @ weights)
+        samples = samples._replace(advantage=jnp.sum(advantage * problem.channel_weights(weights, batch.obs), -1))
         if not config.memory:  # single steps are the samples; with memory, whole rollouts are
             samples = jax.tree.map(lambda x: x.reshape(1, -1, *x.shape[2:]), samples)
 
@@ -415,7 +418,13 @@ def make(
 
         return Policy(actor.initial_carry, act)
 
-    return Algorithm(init, update, policy, config.num_envs * config.num_steps, channels)
+    def learned(state: State) -> dict[str, Any]:
+        return {name: getattr(state, name) for name in LEARNED}
+
+    def with_learned(state: State, learned: dict[str, Any]) -> State:
+        return state._replace(**learned)
+
+    return Algorithm(init, update, policy, config.num_envs * config.num_steps, channels, learned, with_learned)
 
 
 def make_optimiser(config: Config) -> optax.GradientTransformation:

@@ -158,7 +158,7 @@ def make(
             explore, noise, key = xs
             inputs = prepare(obs_space, envs.obs)
             q = q_values(state.params, inputs)
-            greedy = greedy_action(q, inputs.mask, weights=state.weights)
+            greedy = greedy_action(q, inputs.mask, weights=problem.channel_weights(state.weights, envs.obs))
             random = jnp.argmax(mask_logits(noise, inputs.mask), axis=-1)
             action = jnp.where(explore, random, greedy).astype(action_space.dtype)
             after, s = step_batch(env, env_params, key, envs, action)
@@ -178,7 +178,8 @@ def make(
         def greedy_value(obs: PyTree) -> Array:
             inputs = prepare(obs_space, obs)
             q = q_values(state.params, inputs)
-            return take_action(q, greedy_action(q, inputs.mask, weights=state.weights))
+            weights = problem.channel_weights(state.weights, obs)
+            return take_action(q, greedy_action(q, inputs.mask, weights=weights))
 
         last = greedy_value(envs.obs)
         next_value = next_values(value, last, batch.truncated, episodic, greedy_value, batch.next_obs)
@@ -231,7 +232,8 @@ def make(
     def policy(state: State) -> Policy:
         def act(key: Array, obs: PyTree, carry: PyTree, reset: Array, greedy: bool = False) -> tuple[Array, PyTree]:
             inputs = prepare(obs_space, obs)
-            action = greedy_action(q_values(state.params, inputs), inputs.mask, weights=state.weights)
+            weights = problem.channel_weights(state.weights, obs)
+            action = greedy_action(q_values(state.params, inputs), inputs.mask, weights=weights)
             if not greedy:
                 explore_key, random_key = jax.random.split(key)
                 noise = jax.random.gumbel(random_key, (*action.shape, action_space.n))

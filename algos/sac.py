@@ -3,6 +3,10 @@
 Box actions, squashed by tanh into the bounds of the space, over any number of reward channels: each critic has a head
 for each channel and one for the entropy bonus, which is a channel of weight 1 that the weighting does not see. With
 one channel of weight 1 the sum of the heads is the usual soft action value.
+
+Where the observation holds a preference (`rlx.envs.wrappers.Preference`) one actor serves all preferences: concave-
+augmented Pareto Q-learning (Lu, Herman and Yu, "Multi-Objective Reinforcement Learning: Convexity, Stationarity and
+Pareto Optimality", 2023), whose concave term is the entropy.
 """
 
 from __future__ import annotations
@@ -18,12 +22,12 @@ import optax
 from rlx import check
 from rlx.nets import Network, prepare
 from rlx.policy import sac_policy_loss, sac_temperature_loss, tanh_log_det
-from rlx.runtime.problem import initial_weights, pose, prefixed, reweigh
+from rlx.runtime.problem import initial_weights, pose, prefixed, reweigh, under_preferences
 from rlx.runtime.replay import Replay, Scored, add, init_replay, sample_uniform, window
 from rlx.runtime.rollout import EnvBatch, EpisodeSums, finished_episodes, init_episode_sums, reset_batch, rollout
 from rlx.space import Box
 from rlx.types import Algorithm, Array, Environment, Mean, Policy, PyTree, RewardSource, Transition, Weighting
-from rlx.value import td_loss, twin_min_target
+from rlx.value import greedy_action, td_loss, twin_min_target
 
 LOG_STD_RANGE = (-5.0, 2.0)  # of the Gaussian before squashing; CleanRL
 
@@ -46,6 +50,8 @@ class Config:
     discount: float = 0.99  # per step, for channels that do not say
     tau: float = 0.005  # how far the target critics move in a gradient step; 0.005: the paper
     num_critics: int = 2  # of which the most pessimistic counts; 2: the paper
+    relabel: int = 0  # preferences drawn for each replayed step, to learn it under; 0: that under which it was taken
+    improve: bool = False  # act by the best of the policies for the preferences that env_params list (GPI)
     hidden: tuple[int, ...] = (256, 256)  # widths of the layers, actor and critics each
     activation: Literal["tanh", "relu", "silu", "elu"] = "relu"
     layer_norm: bool = False  # after each layer, before the activation
@@ -63,6 +69,7 @@ class Config:
         check.in_range("tau", self.tau, 0.0, 1.0, open_low=True)
         if self.target_entropy is not None:
             check.in_range("target_entropy", self.target_entropy)
+        check.count("relabel", self.relabel, 0)
 
 
 class Learner(NamedTuple):
@@ -102,14 +109,15 @@ def make(
 
     Raises:
       TypeError: for an action space that is not a Box.
-      ValueError: for a Box that is unbounded or not of rank 1, a channel that is not episodic, or a weighting that
-        needs policy gradients.
+      ValueError: for a Box that is unbounded or not of rank 1, a channel that is not episodic, a weighting that needs
+        policy gradients, or `relabel` and `improve` without a preference in the observation.
     """
     problem = pose(env, env_params, rewards, weighting, config.num_envs, continuing=False)
     env_params, obs_space, action_space, rewards, channels, weighting, spec = problem
     num_channels = len(channels)
     if not isinstance(action_space, Box):
         raise TypeError(f"SAC takes Box actions; got {action_space!r}: use ppo, or for Discrete dqn")
+    problem.require_preference(relabel=config.relabel, improve=config.improve)
     low, high = action_bounds(action_space)
     num_components = low.shape[0]
     gamma = jnp.append(problem.discounts(config.discount), config.discount)  # the last head is the entropy bonus
@@ -153,15 +161,37 @@ def make(
         inputs = jax.tree.map(lambda x: x[None], inputs._replace(vector=vector))
         return jax.vmap(lambda params: critic_network.apply(params, inputs, (), None)[0][0])(critic)
 
+    def with_bonus(weights: Array, obs: PyTree) -> Array:
+        """Weights of the critics' heads in each state, `[..., K + 1]`."""
+        weights = problem.channel_weights(weights, obs)
+        return jnp.concatenate([weights, jnp.ones_like(weights[..., :1])], axis=-1)
+
+    def act_by_best(params: PyTree, weights: Array, key: Array, obs: PyTree, greedy: bool) -> tuple[Array, Array]:
+        """Of the listed preferences' actions the one that their own critics value highest, and its log-probability."""
+        listed, exists = env_params.listed()
+        size = jax.tree.leaves(obs)[0].shape[0]
+        each = under_preferences(obs, jnp.broadcast_to(listed, (size, *listed.shape)))
+        action, log_prob = sample_action(params["actor"], key, each)
+        if greedy:
+            action = jnp.tanh(gaussian(params["actor"], each)[0])
+        q = action_values(params["critic"], each, action).min(0)[:, :-1].reshape(size, len(listed), -1)
+        best = greedy_action(q, jnp.broadcast_to(exists, q.shape[:-1]), weights=problem.channel_weights(weights, obs))
+        chosen = jnp.arange(size) * len(listed) + best
+        return action[chosen], log_prob[chosen]
+
     def to_env(action: Array) -> Array:
         return (low + 0.5 * (action + 1.0) * (high - low)).astype(action_space.dtype)
 
     # --- 1. Collect, score and store ---
 
-    def collect(actor: PyTree, envs: EnvBatch, key: Array, at_random: bool) -> tuple[EnvBatch, Transition]:
+    def collect(
+        params: PyTree, weights: Array, envs: EnvBatch, key: Array, at_random: bool
+    ) -> tuple[EnvBatch, Transition]:
         def act(key: Array, obs: PyTree) -> tuple[Array, Array]:
             if not at_random:
-                return sample_action(actor, key, obs)
+                if config.improve:
+                    return act_by_best(params, weights, key, obs, greedy=False)
+                return sample_action(params["actor"], key, obs)
             action = jax.random.uniform(key, (config.num_envs, num_components), minval=-1.0)
             return action, jnp.full(config.num_envs, -num_components * math.log(2.0))
 
@@ -169,7 +199,7 @@ def make(
 
     def interact(state: State, key: Array, at_random: bool = False) -> tuple[State, Transition, Mean, Mean]:
         collect_key, compute_key = jax.random.split(key)
-        envs, batch = collect(state.learner.params["actor"], state.envs, collect_key, at_random)
+        envs, batch = collect(state.learner.params, state.weights, state.envs, collect_key, at_random)
         source_batch = batch._replace(action=to_env(batch.action))
         reward, source = rewards.compute(state.source, source_batch, compute_key)
         episodes, returns, lengths = finished_episodes(state.episodes, reward, batch.terminated | batch.truncated)
@@ -181,12 +211,21 @@ def make(
 
     def sample(state: State, key: Array) -> tuple[Transition, Array]:
         """A batch of steps, leaves `[N, ...]`, and their rewards `[N, K]`."""
-        index_key, score_key = jax.random.split(key)
+        index_key, score_key, preference_key = jax.random.split(key, 3)
         index = sample_uniform(state.replay, index_key, config.batch_size)
         (step, reward), _ = window(state.replay, index, 1)
         if rewards.rescore is not None:
             reward = rewards.rescore(state.source, step._replace(action=to_env(step.action)), reward, score_key)
-        return jax.tree.map(lambda x: x[0], (step, reward))
+        step, reward = jax.tree.map(lambda x: x[0], (step, reward))
+        if config.relabel:
+            keys = jax.random.split(preference_key, (config.batch_size, config.relabel))
+            preferences = jax.vmap(jax.vmap(lambda key: env.sample_preference(key, env_params)))(keys)
+            obs, next_obs = (under_preferences(x, preferences) for x in (step.obs, step.next_obs))
+            step, reward = jax.tree.map(
+                lambda x: jnp.repeat(x, config.relabel, axis=0), (step._replace(obs=(), next_obs=()), reward)
+            )
+            step = step._replace(obs=obs, next_obs=next_obs)
+        return step, reward
 
     # --- 3. Learn ---
 
@@ -213,7 +252,8 @@ def make(
         q_of_policy = action_values(jax.lax.stop_gradient(params["critic"]), step.obs, action)
         log_temperature = params["log_temperature"]
         temperature = jnp.exp(log_temperature)
-        policy_loss = sac_policy_loss(log_prob, jnp.min(q_of_policy @ weights, axis=0), temperature).mean()
+        least = jnp.min(jnp.sum(q_of_policy * weights, axis=-1), axis=0)
+        policy_loss = sac_policy_loss(log_prob, least, temperature).mean()
         temperature_loss = sac_temperature_loss(log_temperature, log_prob, target_entropy).mean()
         metrics = {
             "loss/value": value_loss[:-1],
@@ -227,8 +267,8 @@ def make(
 
     def gradient_step(state: State, learner: Learner, key: Array) -> tuple[Learner, dict[str, Array]]:
         sample_key, target_key, loss_key = jax.random.split(key, 3)
-        weights = jnp.append(state.weights, 1.0)
         step, reward = sample(state, sample_key)
+        weights = with_bonus(state.weights, step.obs)
         target = critic_target(learner, target_key, step, reward, weights)
         grads, metrics = jax.grad(loss, has_aux=True)(learner.params, step, target, weights, loss_key)
         updates, opt_state = optimiser.update(grads, learner.optimiser, learner.params)
@@ -251,9 +291,9 @@ def make(
             ),
             "log_temperature": jnp.log(jnp.asarray(config.initial_temperature, jnp.float32)),
         }
-        _, batch = jax.eval_shape(lambda: collect(params["actor"], envs, fill_key, True))
-        reward = jnp.zeros((*batch.terminated.shape, num_channels))
         weights, weighting_state = initial_weights(weighting, num_channels)
+        _, batch = jax.eval_shape(lambda: collect(params, weights, envs, fill_key, True))
+        reward = jnp.zeros((*batch.terminated.shape, num_channels))
         state = State(
             Learner(params, jax.tree.map(jnp.copy, params["critic"]), optimiser.init(params)),
             init_replay(Scored(batch, reward), capacity),
@@ -289,16 +329,23 @@ def make(
     # --- 6. Act ---
 
     def policy(state: State) -> Policy:
-        actor = state.learner.params["actor"]
+        params = state.learner.params
+        actor = params["actor"]
 
         def act(key: Array, obs: PyTree, memory: PyTree, reset: Array, greedy: bool = False) -> tuple[Array, PyTree]:
             del reset  # no memory
-            action = jnp.tanh(gaussian(actor, obs)[0]) if greedy else sample_action(actor, key, obs)[0]
+            if config.improve:
+                action = act_by_best(params, state.weights, key, obs, greedy)[0]
+            else:
+                action = jnp.tanh(gaussian(actor, obs)[0]) if greedy else sample_action(actor, key, obs)[0]
             return to_env(action), memory
 
         return Policy(lambda batch_size: (), act)
 
-    return Algorithm(init, update, policy, steps_per_update, channels)
+    def with_learned(state: State, learned: Learner) -> State:
+        return state._replace(learner=learned)
+
+    return Algorithm(init, update, policy, steps_per_update, channels, lambda state: state.learner, with_learned)
 
 
 def action_bounds(space: Box) -> tuple[Array, Array]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from rlx.envs import grid, tabular, wrappers
+from rlx.envs import grid, multi_objective, tabular, wrappers
 from rlx.envs.adapters import BraxEnv, GymnaxEnv
 from rlx.envs.check import check_env
 from rlx.envs.grid import GridWorld
@@ -20,6 +20,7 @@ __all__ = [
     "check_env",
     "grid",
     "make",
+    "multi_objective",
     "names",
     "tabular",
     "wrappers",

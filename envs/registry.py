@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from rlx.envs import adapters, grid, tabular
+from rlx.envs import adapters, grid, multi_objective, tabular
 from rlx.types import Environment
 
 # all of gymnax 1.0 but MNISTBandit-bsuite, which downloads its data
@@ -72,6 +72,9 @@ _OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
     "randomwalk": (19, tabular.random_walk),
     "garnet": (0, lambda seed, **kwargs: tabular.garnet(jax.random.key(seed), **kwargs)),
     "cmdp": (0, lambda seed, **kwargs: tabular.constrained(jax.random.key(seed), **kwargs)),
+    "deep-sea-treasure-convex": (None, lambda **kwargs: multi_objective.deep_sea_treasure("convex", **kwargs)),
+    "deep-sea-treasure-concave": (None, lambda **kwargs: multi_objective.deep_sea_treasure("concave", **kwargs)),
+    "deep-sea-treasure-mirrored": (None, lambda **kwargs: multi_objective.deep_sea_treasure("mirrored", **kwargs)),
 }
 
 
@@ -101,7 +104,7 @@ def make(name: str, **kwargs: Any) -> tuple[Environment, Any]:
             env = adapters.make_brax(base, **({"backend": backend} if backend else {}), **kwargs)
             return env, env.default_params
     elif family == "rlx":
-        match = re.fullmatch(r"([a-z]+)(?:-(\d+))?", rest)
+        match = re.fullmatch(r"([a-z-]+?)(?:-(\d+))?", rest)
         if match and match[1] in _OWN:
             default, constructor = _OWN[match[1]]
             if default is not None:

@@ -108,14 +108,14 @@ class TabularMDP:
         )
 
     def reset_env(self, key: Array, params: TabularParams) -> tuple[Array, TabularState]:
-        state = TabularState(_sample(key, params.rho0), jnp.zeros((), jnp.int32))
+        state = TabularState(draw(key, params.rho0), jnp.zeros((), jnp.int32))
         return self._observe(state), state
 
     def step_env(
         self, key: Array, state: TabularState, action: Array, params: TabularParams
     ) -> tuple[Array, TabularState, Array, Array, dict[str, Any]]:
         reward = params.R[state.index, action]
-        state = TabularState(_sample(key, params.P[state.index, action]), state.time + 1)
+        state = TabularState(draw(key, params.P[state.index, action]), state.time + 1)
         return self._observe(state), state, reward, params.terminal[state.index], {}
 
     def observation_space(self, params: Any = None) -> space.Box:
@@ -146,7 +146,7 @@ class TabularMDP:
         return jax.nn.one_hot(state.index, self.default_params.P.shape[0])
 
 
-def _sample(key: Array, probabilities: Array) -> Array:
+def draw(key: Array, probabilities: Array) -> Array:
     """An index drawn from `probabilities [S]`: never one of probability zero, even if rounding keeps the sum from 1."""
     cumulative = jnp.cumsum(probabilities)
     return jnp.argmax(cumulative > jax.random.uniform(key) * cumulative[-1]).astype(jnp.int32)

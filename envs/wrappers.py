@@ -16,6 +16,7 @@ import numpy as np
 
 from rlx import check, space
 from rlx.envs.interface import reset, select, step
+from rlx.pareto import sample_weights
 from rlx.types import Array, Environment, PyTree
 
 
@@ -328,6 +329,85 @@ class DelayedReward(WrapperWithMemory):
             due = due | (time % self.interval == 0)
         paid = jnp.where(due, owed, 0.0)
         return obs, Wrapped(inner, (owed - paid, time)), paid, terminated, info
+
+
+class PreferenceParams(NamedTuple):
+    """Parameters of `Preference`."""
+
+    inner: Any  # parameters of the wrapped environment
+    weights: Array | None = None  # [C, m] to draw from; None: all of the simplex, uniformly
+    probability: Array | None = None  # [C] of each, up to a factor; None: all the same
+
+    @property
+    def max_steps_in_episode(self) -> Any:
+        return self.inner.max_steps_in_episode
+
+    def listed(self) -> tuple[Array, Array]:
+        """`weights [C, m]` and which of them may be drawn, bool `[C]`.
+
+        Raises:
+          ValueError: if none are listed.
+        """
+        if self.weights is None:
+            raise ValueError("weights must be an array [C, m], the preferences to choose among; got None")
+        return self.weights, jnp.ones(len(self.weights), bool) if self.probability is None else self.probability > 0
+
+
+class Preference(WrapperWithMemory):
+    """Adds a preference to the observation, drawn at each reset: `{"observation": obs, "preference": weights}`.
+
+    The weights are one for each reward channel, which algorithms then learn the weighted sum of (`rlx.space`): one
+    policy for all preferences. The entries of a `Dict` observation stay as they are beside the preference. The
+    parameters say what is drawn.
+
+    Source: Abels et al., "Dynamic Weights in Multi-Objective Deep Reinforcement Learning" (2019).
+
+    Raises:
+      ValueError: if the environment has no `reward_channels`.
+    """
+
+    def __init__(self, env: Environment):
+        super().__init__(env)
+        channels = getattr(env, "reward_channels", None)
+        check.require(channels is not None, "reward_channels", channels, "names of the channels: a vector reward")
+        self.num_objectives = len(env.reward_channels)
+
+    @property
+    def default_params(self) -> PreferenceParams:
+        return PreferenceParams(self.env.default_params)
+
+    def sample_preference(self, key: Array, params: PreferenceParams) -> Array:
+        """`[m]`."""
+        if params.weights is None:
+            return sample_weights(key, 1, self.num_objectives)[0]
+        probability = jnp.ones(len(params.weights)) if params.probability is None else params.probability
+        return params.weights[jax.random.categorical(key, jnp.log(probability))]
+
+    def reset_env(self, key: Array, params: PreferenceParams) -> tuple[PyTree, Wrapped]:
+        reset_key, preference_key = jax.random.split(key)
+        obs, inner = self.env.reset_env(reset_key, params.inner)
+        preference = self.sample_preference(preference_key, params)
+        return self._observe(obs, preference), Wrapped(inner, preference)
+
+    def step_env(
+        self, key: Array, state: Wrapped, action: Array, params: PreferenceParams
+    ) -> tuple[PyTree, Wrapped, Array, Array, Any]:
+        obs, inner, reward, terminated, info = self.env.step_env(key, state.inner, action, params.inner)
+        return self._observe(obs, state.memory), Wrapped(inner, state.memory), reward, terminated, info
+
+    def _observe(self, obs: PyTree, preference: Array) -> dict[str, Any]:
+        return {**(obs if isinstance(obs, dict) else {"observation": obs}), space.PREFERENCE: preference}
+
+    def is_truncated(self, state: Wrapped, params: PreferenceParams) -> Array:
+        return super().is_truncated(state, params.inner)
+
+    def observation_space(self, params: PreferenceParams) -> space.Dict:
+        inner = super().observation_space(params.inner)
+        parts = inner.spaces if isinstance(inner, space.Dict) else {"observation": inner}
+        return space.Dict({**parts, space.PREFERENCE: space.Box(-1.0, 1.0, (self.num_objectives,))})
+
+    def action_space(self, params: PreferenceParams) -> Any:
+        return super().action_space(params.inner)
 
 
 def _has_mask(part: space.Space) -> bool:

@@ -5,6 +5,9 @@
 
 An **action mask** is part of the observation: a `Dict` entry named `action_mask` with a boolean for each action (for
 MultiDiscrete, those of all components in a row). Policies remove it from their input and never take a masked action.
+
+A **preference** is part of the observation too: a `Dict` entry named `preference` with a weight for each of the
+environment's reward channels. Policies see it, and act and learn for the channels' sum weighted by it.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 ACTION_MASK = "action_mask"
+PREFERENCE = "preference"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -134,6 +134,10 @@ class Algorithm(NamedTuple):
     policy: Callable[[PyTree], Policy]
     steps_per_update: int  # environment steps that one update takes, over all its environments
     channels: tuple[Channel, ...]
+    # What learning has changed (parameters, optimiser, statistics), without environments and replay: state -> learned,
+    # and (state, learned) -> state. Populations keep and exchange it.
+    learned: Callable[[PyTree], PyTree] | None = None
+    with_learned: Callable[[PyTree, PyTree], PyTree] | None = None
     front: Callable[[PyTree], Front] | None = None  # state -> the returns [N, K] of what it has found
 
 

@@ -6,6 +6,7 @@ stay finite at extremes; the dtype is kept; a new value of a traced argument doe
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ PACKAGES = (rlx.value, rlx.policy, rlx.exploration, rlx.pareto)
 COMPONENTS = {  # reward sources and weightings
     "exponentiated_gradient",
     "from_gram",
+    "hypervolume_guided",
     "lagrangian",
     "linear",
     "pid_lagrangian",
@@ -33,7 +35,9 @@ COMPONENTS = {  # reward sources and weightings
     "visit_count",
 }
 HOST_ONLY = {
+    "convex_coverage_set",
     "occupancy",
+    "pareto_value_iteration",
     "policy_evaluation",
     "simplex_grid",
     "soft_value_iteration",
@@ -510,6 +514,12 @@ TABLE = {
         radius=uniform(0.05, 0.1),
         tolerance=uniform(0.001, 0.01),
     ),
+    "nelder_mead_init": targets(pareto.nelder_mead_init, simplex=normal(4, 3)),
+    "nelder_mead_update": targets(
+        lambda simplex, values: functools.reduce(pareto.nelder_mead_update, values, pareto.nelder_mead_init(simplex)),
+        simplex=normal(4, 3),
+        values=normal(12),
+    ),
     "gradnorm_update": targets(
         pareto.gradnorm_update,
         weights=uniform(0.5, 1, 4),
@@ -526,6 +536,15 @@ TABLE = {
         score=normal(4),
         step_size=uniform(0, 1),
         floor=uniform(0, 0.2),
+    ),
+    "hypervolume_scale": targets(
+        lambda points, valid, **x: pareto.hypervolume_scale(Front(points, valid), **x),
+        **SET,
+        point=normal(3),
+        ref=constant(-1.0, -1.0, -1.0),
+        low=uniform(0, 1),
+        high=uniform(1, 2),
+        unit=uniform(0.5, 2),
     ),
     **{
         f"recap_weights, {signal}": Row(

@@ -54,7 +54,7 @@ class Claim:
     conditions: tuple[Condition, ...]
     settings: Mapping[str, Any]  # stored with the result
     updates: int  # of the algorithm, for each seed
-    steps_per_update: int
+    steps_per_update: int  # samples that an update draws; 1 where it draws none
     run: Callable[[Sequence[int], int], dict[str, list[float]]]  # (seeds, updates) -> samples, further ones allowed
     seeds: Sequence[int] = range(1000, 1010)  # to judge; settings are chosen on 0 to 9
     history: tuple[str, ...] = ()  # every change that was made after results of judging seeds had been seen

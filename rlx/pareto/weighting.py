@@ -9,7 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from rlx import check
-from rlx.types import Array, Weighting, WeightingStats
+from rlx.pareto.archive import archive_insert
+from rlx.pareto.front import as_front, match_objectives
+from rlx.pareto.indicators import hypervolume_contributions
+from rlx.types import Array, Front, PyTree, Weighting, WeightingStats
 
 
 def gradient_influence(gram: Array) -> Array:
@@ -114,6 +117,46 @@ def recap_weights(
     return jax.lax.stop_gradient(size * jax.nn.softmax(score / temperature))
 
 
+def hypervolume_scale(
+    archive: Front,
+    point: Array,
+    ref: Array,
+    *,
+    low: Array | float = 0.5,
+    high: Array | float = 2.0,
+    unit: Array | float = 1.0,
+) -> Array:
+    """A factor for rewards or steps that is larger the more a policy's returns add to those already found.
+
+        low + (high - low) tanh(gain / unit),   gain = HV(archive and point) - HV(archive)
+
+    Shapes: `Front` of C rows, `[m]`, `[m]`, scalars -> `[]`. Stopped: all. `low` where the point is dominated. The
+    published factor has the unit 1: of a hypervolume of at most 1, as for rewards in [0, 1], a gain per step is so
+    small that it is `low` throughout. A unit is the gain that counts as a large one.
+
+    Usual mistakes: costs that were not negated; and a factor on rewards whose advantages are divided by their deviation
+    afterwards, which takes a factor that all rewards share out again: put it on the normalised advantage.
+
+    >>> archive = Front(jnp.array([[2.0, 1.0], [0.0, 0.0]]), jnp.array([True, False]))
+    >>> [round(float(hypervolume_scale(archive, jnp.array(x), jnp.zeros(2))), 4) for x in ([1.0, 1.0], [1.0, 2.0])]
+    [0.5, 1.6424]
+
+    Raises:
+      ValueError: unless point and ref are vectors with an entry for each of the archive's objectives, `low <= high`,
+        and the unit is positive.
+
+    Source: Lu et al., "Learning to Optimize Multi-Objective Alignment Through Dynamic Reward Weighting" (2025).
+    """
+    points, valid = as_front(*archive, name="archive")
+    check.rank("point", point, 1)
+    match_objectives("point", point, points)
+    check.in_range("high - low", jnp.subtract(high, low), 0.0)
+    check.positive("unit", unit)
+    together = jnp.concatenate([points, jnp.asarray(point)[None]])
+    gain = hypervolume_contributions(together, ref, jnp.append(valid, True))[-1]
+    return jax.lax.stop_gradient(low + (high - low) * jnp.tanh(gain / unit))
+
+
 def linear(weights: Array | tuple[float, ...]) -> Weighting:
     """Fixed weights `[K]`: the advantage is `sum_k weights_k advantage_k`. They may be traced, and swept.
 
@@ -129,6 +172,52 @@ def linear(weights: Array | tuple[float, ...]) -> Weighting:
         return ()
 
     return Weighting(init, lambda state, stats: (fixed, state, {}))
+
+
+class UtilityState(NamedTuple):
+    """State of `utility_gradient`."""
+
+    average: Array  # [K] of returns, with the weight of its initial zero still in it
+    updates: Array  # [] how many of those it holds
+    parameters: PyTree  # of the utility; to give a learner another task, replace them
+
+
+def utility_gradient(
+    utility: Callable[[Array, PyTree], Array], parameters: PyTree = (), *, decay: Array | float = 0.0
+) -> Weighting:
+    """Weights that improve a utility of the mean returns: its gradient `du/dv_k (J; parameters)`, at each batch.
+
+    By the chain rule the policy gradient of `u(J)` is that of `sum_k du/dv_k(J) J_k` with the factors held fixed
+    (`ser_advantage`). A scalarisation, a barrier around a constraint and a fixed weight vector (`u = w . v`) are all
+    utilities. The parameters are part of the state, so learners of one population can have different ones.
+
+    Args:
+      utility: of the mean undiscounted episode returns `[K]` and the parameters; a scalar, larger is better.
+      parameters: any pytree.
+      decay: of the average of the returns, for each batch in which an episode ended. Batches without change nothing;
+        before the first the returns count as zero.
+
+    Usual mistake: a utility whose gradient at zero returns is zero or infinite, which the first weights then are.
+
+    Raises:
+      ValueError: for a decay outside [0, 1).
+
+    Source: Roijers et al., "A Survey of Multi-Objective Sequential Decision-Making" (2013) for the criterion.
+    """
+    check.in_range("decay", decay, 0.0, 1.0, open_high=True)
+
+    def init(num_channels: int) -> UtilityState:
+        return UtilityState(jnp.zeros(num_channels), jnp.zeros(()), jax.tree.map(jnp.asarray, parameters))
+
+    def update(state: UtilityState, stats: WeightingStats) -> tuple[Array, UtilityState, dict[str, Any]]:
+        seen = stats.episodes > 0
+        average = jnp.where(seen, decay * state.average + (1.0 - decay) * stats.returns, state.average)
+        state = state._replace(average=average, updates=state.updates + seen)
+        bias = 1.0 - jnp.asarray(decay) ** state.updates
+        value, weights = jax.value_and_grad(utility)(average / jnp.where(bias > 0, bias, 1.0), state.parameters)
+        return weights, state, {"utility": value}
+
+    return Weighting(init, update)
 
 
 class GramState(NamedTuple):
@@ -244,6 +333,72 @@ def recap(
         weights = recap_weights(state.history, temperature, convergence, instability, signal=signal)
         weights = jnp.where(state.seen >= 2 * window, weights, 1.0)
         return weights, state, {}
+
+    return Weighting(init, update)
+
+
+class HypervolumeState(NamedTuple):
+    """State of `hypervolume_guided`."""
+
+    archive: Front  # the channels' returns of the best policies so far
+    ref: Array  # [K]
+    scale: Array  # []
+    started: Array  # bool []: an episode has ended
+
+
+def hypervolume_guided(
+    weights: Array | tuple[float, ...],
+    ref: Array | tuple[float, ...] | None = None,
+    *,
+    capacity: int = 64,
+    low: Array | float = 0.5,
+    high: Array | float = 2.0,
+    unit: Array | float = 1.0,
+) -> Weighting:
+    """Fixed weights times `hypervolume_scale` of the channels' mean episode returns: larger steps on a growing front.
+
+    The scale is one until an episode has ended, and changes only with batches in which one does. The metric `scale`
+    is also the sum of the weights given, if those asked for sum to one.
+
+    PPO with `normalise_advantage` divides the combined advantage by its deviation, so that this weighting is `linear`
+    there: switch that off, or put the metric on the learning rate or the normalised advantage. Adam takes out the part
+    of the scale that lasts longer than its averages. What is left is a step size between `low` and `high` that does not
+    change the balance of the objectives, whatever the archive holds.
+
+    Args:
+      weights: the preference.
+      ref: reference point of the hypervolume; by default the returns of the first batch with an episode.
+      capacity: of the archive of returns.
+      low, high, unit: see `hypervolume_scale`.
+
+    Raises:
+      ValueError: for weights or a `ref` that are not vectors of finite numbers, or (in `init`) not with one for each
+        channel; a capacity below one; what `hypervolume_scale` raises.
+
+    Source: Lu et al., "Learning to Optimize Multi-Objective Alignment Through Dynamic Reward Weighting" (2025).
+    """
+    fixed = linear(weights)
+    if ref is not None:
+        check.rank("ref", ref, 1)
+        check.in_range("ref", ref)
+    check.count("capacity", capacity)
+
+    def init(num_channels: int) -> HypervolumeState:
+        fixed.init(num_channels)
+        empty = Front(jnp.zeros((capacity, num_channels)), jnp.zeros(capacity, bool))
+        start = jnp.zeros(num_channels) if ref is None else jnp.asarray(ref, jnp.float32)
+        check.require(start.shape == (num_channels,), "ref", ref, f"one number for each of {num_channels} channels")
+        return HypervolumeState(empty, start, jnp.ones(()), jnp.array(False))
+
+    def update(state: HypervolumeState, stats: WeightingStats) -> tuple[Array, HypervolumeState, dict[str, Any]]:
+        first = ~state.started & (ref is None)
+        base = jnp.where(first, stats.returns, state.ref)
+        scale = hypervolume_scale(state.archive, stats.returns, base, low=low, high=high, unit=unit)
+        archive, _ = archive_insert(state.archive, stats.returns[None], ref=base)
+        new = HypervolumeState(archive, base, jnp.where(first, 1.0, scale), jnp.array(True))
+        state = jax.tree.map(lambda new, old: jnp.where(stats.episodes > 0, new, old), new, state)
+        weights, _, _ = fixed.update((), stats)
+        return weights * state.scale, state, {"scale": state.scale}
 
     return Weighting(init, update)
 

@@ -15,7 +15,7 @@ UNBOUNDED_STEPS = 10_000  # bound for environments whose parameters have no time
 class Evaluation(NamedTuple):
     """Outcome of `E` episodes."""
 
-    returns: jax.Array  # float32 [E] or [E, K]: undiscounted sums of the environment's own rewards
+    returns: jax.Array  # float32 [E] or [E, K]: sums of the environment's own rewards, discounted if so asked
     lengths: jax.Array  # int32 [E]: steps taken
     finished: jax.Array  # bool [E]: the episode ended within the bound
 
@@ -29,12 +29,13 @@ def evaluate(
     env_params: Any = None,
     max_steps: int | None = None,
     greedy: bool = True,
+    discount: jax.Array | float = 1.0,
 ) -> Evaluation:
     """Play `episodes` episodes side by side, each from a fresh reset to its end or to `max_steps`.
 
     Rewards are the environment's own, without training wrappers, bonuses or normalisation. `max_steps` defaults to the
-    environment's `max_steps_in_episode`, else to 10,000, so that evaluation ends for every policy. Pure: can be
-    jitted and vmapped.
+    environment's `max_steps_in_episode`, else to 10,000, so that evaluation ends for every policy. With a `discount`
+    the reward of step t (from 0) counts `discount^t`. Pure: can be jitted and vmapped.
     """
     params = env.default_params if env_params is None else env_params
     bound = getattr(params, "max_steps_in_episode", UNBOUNDED_STEPS) if max_steps is None else max_steps
@@ -65,7 +66,7 @@ def evaluate(
         running = ~result.finished
         counted = running.reshape(running.shape + (1,) * (reward.ndim - 1))
         result = Evaluation(
-            result.returns + jnp.where(counted, reward, 0).astype(jnp.float32),
+            result.returns + jnp.where(counted, discount**t * reward, 0).astype(jnp.float32),
             result.lengths + running,
             result.finished | done,
         )

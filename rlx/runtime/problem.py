@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from rlx import check
 from rlx.pareto import linear
 from rlx.reward import extrinsic
-from rlx.space import Space, from_gymnax
+from rlx.space import PREFERENCE, Dict, Space, from_gymnax
 from rlx.types import Array, Channel, Environment, EnvSpec, Mean, PyTree, RewardSource, Weighting, WeightingStats
 
 
@@ -29,6 +30,29 @@ class Problem(NamedTuple):
     def episodic(self) -> Array:
         """Bool `[K]`: which channels end with the episode."""
         return jnp.array([channel.episodic for channel in self.channels])
+
+    @property
+    def conditioned(self) -> bool:
+        """Whether the observation holds a preference over the environment's channels."""
+        return isinstance(self.obs_space, Dict) and PREFERENCE in self.obs_space.spaces
+
+    def require_preference(self, **settings: Any) -> None:
+        """Refuse settings that mean something only with a preference in the observation."""
+        asked = {name: value for name, value in settings.items() if value}
+        allowed = f"a Dict with an entry {PREFERENCE!r}, for the settings {asked}"
+        check.require(self.conditioned or not asked, "the observation space", self.obs_space, allowed)
+
+    def channel_weights(self, weights: Array, obs: PyTree) -> Array:
+        """Weights of the channels in each state: `[..., K]` with a preference in the observation, else `[K]` as given.
+
+        The preference multiplies the weights of the environment's channels, which come first.
+        """
+        if not self.conditioned:
+            return weights
+        preference = obs[PREFERENCE]
+        extra = len(self.channels) - preference.shape[-1]
+        widths = [(0, 0)] * (preference.ndim - 1) + [(0, extra)]
+        return weights * jnp.pad(preference, widths, constant_values=1.0)
 
     def discounts(self, default: Array | float) -> Array:
         """Discount `[K]` of each channel: its own, or else the algorithm's."""
@@ -73,7 +97,17 @@ def pose(
     check.require(continuing or not endless, "channels", endless, allowed)
     obs_space, action_space = (from_gymnax(s(env_params)) for s in (env.observation_space, env.action_space))
     spec = EnvSpec(obs_space, action_space, env_channels, num_envs)
-    return Problem(env_params, obs_space, action_space, rewards, rewards.channels, weighting, spec)
+    posed = Problem(env_params, obs_space, action_space, rewards, rewards.channels, weighting, spec)
+    if posed.conditioned:
+        own = tuple(channel.name for channel in rewards.channels[: len(env_channels)])
+        check.require(own == env_channels, "the first channels", own, f"{env_channels}, which the preference is for")
+    return posed
+
+
+def under_preferences(obs: PyTree, preferences: Array) -> PyTree:
+    """Each of N observations under each of its R preferences `[N, R, m]`: leaves `[N R, ...]`, preferences fastest."""
+    repeated = jax.tree.map(lambda x: jnp.repeat(x, preferences.shape[1], axis=0), obs)
+    return {**repeated, PREFERENCE: preferences.reshape(-1, preferences.shape[-1])}
 
 
 def initial_weights(weighting: Weighting, num_channels: int) -> tuple[Array, PyTree]:

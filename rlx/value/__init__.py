@@ -2,7 +2,9 @@
 
 from rlx.value.conservative import cql_penalty
 from rlx.value.distributional import categorical_project, quantile_huber_loss, two_hot
+from rlx.value.generalised import envelope_target, gpi_action
 from rlx.value.loss import clipped_value_loss, implicit_max_loss, td_loss
+from rlx.value.pareto import convex_coverage_set, pareto_value_iteration
 from rlx.value.returns import (
     gae,
     lambda_returns,
@@ -20,15 +22,19 @@ from rlx.value.transform import signed_hyperbolic, signed_parabolic, symexp, sym
 __all__ = [
     "categorical_project",
     "clipped_value_loss",
+    "convex_coverage_set",
     "cql_penalty",
     "dueling",
+    "envelope_target",
     "gae",
+    "gpi_action",
     "greedy_action",
     "implicit_max_loss",
     "lambda_returns",
     "n_step_returns",
     "occupancy",
     "off_policy_returns",
+    "pareto_value_iteration",
     "policy_evaluation",
     "q_lambda",
     "q_target",

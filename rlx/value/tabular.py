@@ -91,7 +91,7 @@ def policy_evaluation(
 
     Source: Sutton and Barto, "Reinforcement Learning: An Introduction" (2018), chapter 4.
     """
-    step, policy = _discounted(transition, discount), _distribution("policy", policy)
+    step, policy = discounted_transition(transition, discount), _distribution("policy", policy)
     reward = np.asarray(reward, np.float64)
     check.require(
         reward.shape[:2] == policy.shape, "the shape of reward", reward.shape, f"[S, A] = {policy.shape} or [S, A, K]"
@@ -113,7 +113,7 @@ def successor_measure(transition: ArrayLike, discount: ArrayLike, policy: ArrayL
 
     Source: Dayan, "Improving Generalization for Temporal Difference Learning: The Successor Representation" (1993).
     """
-    step, policy = _discounted(transition, discount), _distribution("policy", policy)
+    step, policy = discounted_transition(transition, discount), _distribution("policy", policy)
     check.require(policy.shape == step.shape[:2], "the shape of policy", policy.shape, f"[S, A] = {step.shape[:2]}")
     return np.linalg.inv(np.eye(len(step)) - np.einsum("sa,sat->st", policy, step))
 
@@ -137,7 +137,7 @@ def occupancy(transition: ArrayLike, discount: ArrayLike, policy: ArrayLike, ini
 
 
 def _iterate(transition, reward, discount, backup, tolerance, max_iterations) -> tuple[Matrix, Matrix]:
-    step, reward = _discounted(transition, discount), np.asarray(reward, np.float64)
+    step, reward = discounted_transition(transition, discount), np.asarray(reward, np.float64)
     check.require(reward.shape == step.shape[:2], "the shape of reward", reward.shape, f"[S, A] = {step.shape[:2]}")
     check.positive("tolerance", tolerance)
     check.count("max_iterations", max_iterations)
@@ -149,7 +149,7 @@ def _iterate(transition, reward, discount, backup, tolerance, max_iterations) ->
     raise RuntimeError(f"no convergence to tolerance {tolerance} within max_iterations = {max_iterations}")
 
 
-def _discounted(transition: ArrayLike, discount: ArrayLike) -> Matrix:
+def discounted_transition(transition: ArrayLike, discount: ArrayLike) -> Matrix:
     """`P[s, a, s'] discount[s, a]`."""
     transition, discount = _distribution("transition", transition), np.asarray(discount, np.float64)
     shape = transition.shape

@@ -137,9 +137,9 @@ def twin_min_target(
     N = 2 is clipped double Q-learning, more members SAC-N; `alpha = 0` gives the target of TD3.
 
     Shapes: `next_q` `[N, ...]` over critics, `reward` `[...]`, `next_log_prob` and `alpha` broadcast to it. With
-    channels `[..., K]` and `weights` `[K]`, all channels are those of the critic whose weighted sum is the least
-    (without, the minimum is of each channel, which is optimistic about a cost), and `alpha` `[K]` says in which the
-    bonus counts (usually one). Stopped: all.
+    channels `[..., K]` and `weights` `[K]` or `[..., K]`, all channels are those of the critic whose weighted sum is
+    the least (without, the minimum is of each channel, which is optimistic about a cost), and `alpha` `[K]` says in
+    which the bonus counts (usually one). Stopped: all.
 
     >>> import jax.numpy as jnp
     >>> float(twin_min_target(jnp.array([3.0, 2.0]), jnp.array(-1.0), jnp.array(1.0), 0.5, 1.0))

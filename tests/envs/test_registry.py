@@ -11,8 +11,7 @@ def test_each_kind_of_own_environment_conforms(name):
 
 @pytest.mark.parametrize("name", [name for name in names() if name.startswith("rlx/")])
 def test_every_own_name_can_be_made(name):
-    env, params = make(name)
-    assert isinstance(env, GridWorld | TabularMDP)
+    _, params = make(name)
     assert int(params.max_steps_in_episode) > 0
 
 

@@ -6,6 +6,7 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import moocore
 import numpy as np
 import pytest
 
@@ -15,13 +16,15 @@ from rlx.pareto import (
     exponentiated_gradient_update,
     from_gram,
     gradient_influence,
+    hypervolume_guided,
+    hypervolume_scale,
     linear,
     min_norm_weights,
     nash_mtl_weights,
     recap,
     recap_weights,
 )
-from rlx.types import WeightingStats
+from rlx.types import Front, WeightingStats
 
 STATS = WeightingStats(jnp.array([3.0, -1.0]), jnp.array(4.0), None)
 RNG = np.random.default_rng(0)
@@ -126,6 +129,7 @@ def test_signals_of_zero_count_as_unchanged():
     np.testing.assert_allclose(recap_weights(jnp.zeros((4, 2)), 0.1), 1.0, rtol=1e-6)
 
 
+FIRST = hypervolume_guided((1.0,)).init(1), with_returns(np.ones(1))
 RULES = {
     "min_norm": min_norm_weights,
     "cagrad": functools.partial(cagrad_weights, radius=0.4),
@@ -187,7 +191,58 @@ def test_recap_waits_for_its_windows_and_for_episodes():
         np.testing.assert_allclose(weights, wanted, rtol=1e-4)
 
 
-@pytest.mark.parametrize("make", [lambda rate: from_gram(min_norm_weights, decay=rate), lambda rate: recap(1)])
+@pytest.mark.parametrize("m", [2, 3])
+def test_scale_is_that_of_the_gain_in_hypervolume(m):
+    """By moocore's hypervolume with and without the point, which may be dominated or below the reference."""
+    scales = []
+    for _ in range(20):
+        points, valid, ref = RNG.uniform(0, 1, (6, m)), RNG.random(6) < 0.7, RNG.uniform(0, 0.3, m)
+        point = RNG.uniform(0.2, 1, m)
+        before = moocore.hypervolume(points[valid], ref=ref, maximise=True) if valid.any() else 0.0
+        after = moocore.hypervolume(np.vstack([points[valid], point]), ref=ref, maximise=True)
+        scales.append(0.3 + 1.4 * np.tanh((after - before) / 0.2))
+        found = hypervolume_scale(Front(points, valid), point, ref, low=0.3, high=1.7, unit=0.2)
+        assert found == pytest.approx(scales[-1], abs=1e-5)
+    assert min(scales) == pytest.approx(0.3)
+    assert max(scales) > 0.5
+
+
+@pytest.mark.parametrize("ref", [None, (0.1, 0.2)])
+def test_gains_add_up_to_the_hypervolume_of_the_archive(ref):
+    """Whatever comes first: the sum of gains is the hypervolume of all returns, and the weights stay in proportion."""
+    weighting = hypervolume_guided((1.0, 3.0), ref, capacity=16, low=0.5, high=2.0)
+    state, returns = weighting.init(2), RNG.uniform(0.3, 1, (12, 2))
+    returns[0] = [0.1, 0.2]  # the reference point where none is given
+    weights, state, metrics = weighting.update(state, with_returns(np.zeros(2), episodes=0.0))
+    np.testing.assert_array_equal(weights, [1.0, 3.0])  # nothing has been seen
+    gains = 0.0
+    for i, x in enumerate(returns):
+        weights, state, metrics = weighting.update(state, with_returns(x))
+        np.testing.assert_allclose(weights, metrics["scale"] * np.array([1.0, 3.0]), rtol=1e-6)
+        if i > 0:
+            gains += np.arctanh((float(metrics["scale"]) - 0.5) / 1.5)
+        kept, same, _ = weighting.update(state, with_returns(np.ones(2), episodes=0.0))
+        np.testing.assert_array_equal(kept, weights)
+        jax.tree.map(np.testing.assert_array_equal, same, state)
+    assert gains == pytest.approx(moocore.hypervolume(returns, ref=[0.1, 0.2], maximise=True), abs=1e-4)
+
+
+def test_the_first_scale_is_one_without_a_reference_point():
+    first = with_returns(np.array([-3.0, 2.0]))
+    weighting = hypervolume_guided((0.5, 0.5))
+    np.testing.assert_array_equal(weighting.update(weighting.init(2), first)[0], [0.5, 0.5])
+    given = hypervolume_guided((0.5, 0.5), (-4.0, 1.0))
+    np.testing.assert_allclose(given.update(given.init(2), first)[0], 0.25 + 0.75 * np.tanh(1.0), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda rate: from_gram(min_norm_weights, decay=rate),
+        lambda rate: recap(1),
+        lambda rate: hypervolume_guided((1.0, 2.0), low=rate, capacity=2),
+    ],
+)
 def test_components_can_be_jitted_and_vmapped(make):
     def run(rate: jax.Array, returns: jax.Array) -> jax.Array:
         weighting = make(rate)
@@ -224,6 +279,15 @@ def test_components_can_be_jitted_and_vmapped(make):
             lambda: exponentiated_gradient((1.0,)).update(jnp.ones(1), with_returns(np.ones(1))),
             "stats.gram must be given",
         ),
+        (
+            lambda: hypervolume_scale(Front(jnp.ones((2, 2)), jnp.ones(2, bool)), jnp.ones(3), jnp.zeros(2)),
+            r"point must be of shape \[..., 2\].*got \(3,\)",
+        ),
+        (lambda: hypervolume_guided((1.0,), low=2.0, high=1.0).update(*FIRST), "high - low must be"),
+        (lambda: hypervolume_guided((1.0,), unit=0.0).update(*FIRST), r"unit must be .*got 0.0"),
+        (lambda: hypervolume_guided((1.0,), (0.0, 0.0)).init(1), "ref must be one number for each of 1 channels"),
+        (lambda: hypervolume_guided((1.0,), capacity=0), "capacity must be an integer >= 1; got 0"),
+        (lambda: hypervolume_guided((1.0,)).init(2), "one number for each of 2 channels"),
         (lambda: recap(0), r"window must be an integer >= 1; got 0"),
     ],
 )

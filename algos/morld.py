@@ -1,0 +1,179 @@
+"""Multi-objective reinforcement learning based on decomposition (Felten, Talbi and Danoy, "Multi-Objective
+Reinforcement Learning Based on Decomposition: A Taxonomy and Framework", 2024).
+
+A population of learners, each with a weight vector and so a scalar problem of its own. They cooperate: a learner may
+take over what a neighbour has learned, weights move apart along the front, and an archive keeps every policy that no
+other dominates. Here all members learn side by side in one program; the paper's take turns.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rlx import check
+from rlx.algos import ppo
+from rlx.pareto import neighbours, psa_weight_update, sample_weights, scalarise, simplex_grid, utility_gradient
+from rlx.runtime.members import (
+    Archive,
+    evaluate_members,
+    init_archive,
+    init_members,
+    member_learner,
+    offer,
+    policy_state,
+    train_members,
+    with_tasks,
+)
+from rlx.types import Algorithm, Array, Environment, Front, Policy, PyTree, Weighting
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """Settings of MORL/D. Floats may be traced (swept in one program); the rest fix the program's shape."""
+
+    population: int = 6  # learners; 6: the paper's code
+    num_updates: int = 20  # of each member in one iteration, after which they are evaluated and cooperate
+    episodes: int = 8  # to evaluate a member with; they are not counted as environment steps
+    greedy: bool = False  # evaluate without the policy's noise; fronts of stochastic policies need it
+    discount: float = 1.0  # of the returns that the front is made of; a critic's discount is the member's own
+    capacity: int = 100  # of the archive
+    kind: Literal["linear", "chebyshev", "smooth_chebyshev", "pbi"] = "linear"  # utility of a member's mean returns
+    mu: float = 0.05  # smoothness of "smooth_chebyshev", on returns divided by their range
+    margin: float = 0.5  # how far the ideal lies beyond the best returns, in units of returns; 0.5: the paper's code
+    exchange: bool = True  # a member goes on from the policy that serves its utility best among its neighbours'
+    num_neighbours: int = 1  # members whose weights are nearest; 1: the paper's code
+    adapt: Literal["none", "psa"] = "none"  # how weights move: not at all, or by Pareto simulated annealing
+    delta: float = 0.1  # step of "psa", as a factor less 1; 0.1: the paper's code
+    member: ppo.Config = dataclasses.field(default_factory=ppo.Config)  # of each member, unless `make` is given another
+
+    def __post_init__(self) -> None:
+        for name in ("population", "num_updates", "episodes", "capacity"):
+            check.count(name, getattr(self, name))
+        check.in_range("discount", self.discount, 0.0, 1.0)
+        check.positive("mu", self.mu)
+        check.in_range("margin", self.margin, 0.0)
+        check.positive("delta", self.delta)
+        if self.exchange and self.population > 1:
+            check.count("num_neighbours", self.num_neighbours)
+            allowed = f"below population, {self.population}"
+            check.require(self.num_neighbours < self.population, "num_neighbours", self.num_neighbours, allowed)
+
+
+class Task(NamedTuple):
+    """Parameters of a member's utility."""
+
+    weight: Array  # [m]
+    ideal: Array  # [m], in units of returns
+    scale: Array  # [m]: the range of returns seen
+
+
+class State(NamedTuple):
+    """Everything that MORL/D remembers between iterations."""
+
+    members: PyTree  # states of the learners, leaves [P, ...]
+    weights: Array  # [P, m]
+    values: Array  # [P, m] mean returns at the last evaluation
+    lowest: Array  # [m] of all evaluations
+    highest: Array  # [m]
+    archive: Archive
+    key: Array
+
+
+def make(
+    config: Config,
+    env: Environment,
+    env_params: Any = None,
+    *,
+    member: Callable[[Weighting], Algorithm] | None = None,
+    weights: Array | None = None,
+) -> Algorithm:
+    """MORL/D on `env`, an environment of vector rewards.
+
+    Args:
+      member: the learner of one scalar problem, given a weighting; PPO with `config.member` by default. It must learn
+        the environment's own channels in their order, and have `Algorithm.learned`.
+      weights: `[population, m]` at the start; default evenly spaced for two objectives, else random.
+
+    Raises:
+      ValueError: if the environment has no vector reward, or for weights of another shape.
+    """
+    size = config.population
+    make_member = member or (lambda weighting: ppo.make(config.member, env, env_params, weighting=weighting))
+
+    def utility(returns: Array, task: Task) -> Array:
+        ideal = task.ideal / task.scale
+        return scalarise(returns / task.scale, task.weight, config.kind, ideal, mu=config.mu)
+
+    learner, num_objectives, ref = member_learner(
+        env, lambda m: make_member(utility_gradient(utility, Task(*jnp.ones((3, m)))))
+    )
+    if weights is not None:
+        allowed = f"of shape {(size, num_objectives)}"
+        check.require(jnp.shape(weights) == (size, num_objectives), "weights", jnp.shape(weights), allowed)
+    learned, with_learned = jax.vmap(learner.learned), jax.vmap(learner.with_learned)
+
+    def tasks(state: State) -> Task:
+        """What each member has to do; leaves `[P, ...]`."""
+        seen = state.highest > state.lowest
+        scale = jnp.where(seen, state.highest - state.lowest, 1.0)
+        ideal = jnp.where(jnp.isfinite(state.highest), state.highest, 0.0) + config.margin
+        return Task(state.weights, *(jnp.broadcast_to(x, state.weights.shape) for x in (ideal, scale)))
+
+    def exchange(members: PyTree, weights: Array, values: Array, goals: Task) -> PyTree:
+        candidates = jnp.concatenate([jnp.arange(size)[:, None], neighbours(weights, config.num_neighbours)], axis=1)
+        worth = jax.vmap(lambda goal, rows: jax.vmap(lambda v: utility(v, goal))(values[rows]))(goals, candidates)
+        chosen = jnp.take_along_axis(candidates, jnp.argmax(worth, axis=1)[:, None], axis=1)[:, 0]
+        return with_learned(members, jax.tree.map(lambda x: x[chosen], learned(members)))
+
+    def init(key: Array) -> State:
+        member_key, weight_key, key = jax.random.split(key, 3)
+        start = initial_weights(weight_key, size, num_objectives) if weights is None else jnp.asarray(weights)
+        members = init_members(learner, member_key, size)
+        archive = init_archive(config.capacity, num_objectives, jax.tree.map(lambda x: x[0], learned(members)))
+        infinite = jnp.full(num_objectives, jnp.inf)
+        return State(members, start, jnp.zeros((size, num_objectives)), infinite, -infinite, archive, key)
+
+    def update(state: State, data: None = None) -> tuple[State, dict[str, Any]]:
+        del data  # the members collect their own
+        key, eval_key = jax.random.split(state.key)
+        members, metrics = train_members(learner, with_tasks(state.members, tasks(state)), config.num_updates)
+        values = evaluate_members(
+            learner, members, env, env_params, eval_key, config.episodes, discount=config.discount, greedy=config.greedy
+        )
+        archive = offer(state.archive, values, learned(members), ref)
+        lowest, highest = jnp.minimum(state.lowest, values.min(0)), jnp.maximum(state.highest, values.max(0))
+        state = State(members, state.weights, values, lowest, highest, archive, key)
+        goals = tasks(state)
+        if config.exchange and size > 1:
+            state = state._replace(members=exchange(members, state.weights, values, goals))
+        if config.adapt == "psa":
+            scale = goals.scale[0]
+            front = archive.front._replace(points=archive.front.points / scale)
+            moved = jax.vmap(lambda v, w: psa_weight_update(v, w, front, config.delta))(values / scale, state.weights)
+            state = state._replace(weights=moved)
+        metrics |= {"evaluation": values.mean(0), "front_size": archive.front.valid.sum().astype(jnp.float32)}
+        return state, metrics
+
+    def policy(state: State) -> Policy:
+        """That of the archive with the largest sum of returns, each divided by its range."""
+        points, valid = state.archive.front
+        best = jnp.argmax(jnp.where(valid, points @ (1.0 / tasks(state).scale[0]), -jnp.inf))
+        return learner.policy(policy_state(learner, state.members, state.archive, best))
+
+    def front(state: State) -> Front:
+        return state.archive.front
+
+    steps = size * config.num_updates * learner.steps_per_update
+    return Algorithm(init, update, policy, steps, learner.channels, front=front)
+
+
+def initial_weights(key: Array, num: int, num_objectives: int) -> Array:
+    """`[num, m]`: evenly spaced for two objectives, else random; one alone has equal weights."""
+    if num == 1:
+        return jnp.full((1, num_objectives), 1.0 / num_objectives)
+    return simplex_grid(2, num - 1) if num_objectives == 2 else sample_weights(key, num, num_objectives)
