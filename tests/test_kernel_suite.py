@@ -444,6 +444,11 @@ TABLE = {
         {"seed": integers(9)},
         {"kind": "gaussian"},
     ),
+    "sample_directions": Row(
+        lambda seed, low, high: pareto.sample_directions(jax.random.key(seed), B, low, high),
+        dict(seed=integers(9), low=uniform(-1, 0, 2), high=uniform(0, 1, 2)),
+        differentiated=("low", "high"),
+    ),
     "unit_direction": Row(pareto.unit_direction, {"angle": normal(T, 2)}, differentiated=("angle",)),
     "corner_weights": targets(pareto.corner_weights, **SET),
     "interior_point_barrier": Row(

@@ -49,7 +49,7 @@ from rlx.pareto.selection import (
     psa_weight_update,
     select_isolated,
 )
-from rlx.pareto.weight_set import corner_weights, sample_weights, simplex_grid, unit_direction
+from rlx.pareto.weight_set import corner_weights, sample_directions, sample_weights, simplex_grid, unit_direction
 from rlx.pareto.weighting import (
     exponentiated_gradient,
     exponentiated_gradient_update,
@@ -112,6 +112,7 @@ __all__ = [
     "psa_weight_update",
     "recap",
     "recap_weights",
+    "sample_directions",
     "sample_weights",
     "scalarise",
     "select_by_prediction",
