@@ -125,15 +125,15 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
                 f"{name}: {objective} at 0": last[:, -1].tolist(),
             }
             if shown:
-                ranks = [float(scipy.stats.spearmanr(ANGLES, x).statistic) for x in last]
+                ranks = [float(scipy.stats.spearmanr(ANGLES, x)[0]) for x in last]  # pyright: ignore[reportArgumentType]
                 samples[f"rank correlation of {objective}"] = ranks
     return samples
 
 
 CLAIM = Claim(
     name="directional_alignment",
-    title="Arithmetic Control of LLMs for Diverse User Preferences: Directional Preference Alignment with Multi-Objective"
-    " Rewards",
+    title="Arithmetic Control of LLMs for Diverse User Preferences: Directional Preference Alignment with"
+    " Multi-Objective Rewards",
     year=2024,
     cards=(55,),
     environment=f"bandit of {CONTEXTS} contexts; a response has an answer and a length; other right answers for each"

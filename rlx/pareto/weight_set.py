@@ -99,7 +99,7 @@ def sample_directions(key: Array, num: int, low: Array | float, high: Array | fl
     negative entries from a reference point for maximised objectives: negate those first. For three objectives and more
     the directions are not uniform on the sphere.
 
-    >>> directions = sample_directions(jax.random.key(0), 100, -jnp.pi / 4, 0.0)  # more of the first, less of the second
+    >>> directions = sample_directions(jax.random.key(0), 100, -jnp.pi / 4, 0.0)  # more of one, less of the other
     >>> bool((directions[:, 0] >= 0.707).all()), bool((directions[:, 1] <= 0.0).all())
     (True, True)
 
