@@ -144,13 +144,13 @@ def fit_cokriging(
     levels, dims = num_fidelities, x.shape[1]
     above = jnp.arange(levels) > 0
     middle = CoKriging(
-        jnp.where(above, jnp.log(0.3), 0.0),
-        jnp.full((levels, dims), jnp.log(0.3)),
+        jnp.zeros(levels),
+        jnp.where(above[:, None], jnp.log(0.5), jnp.log(0.3)) + jnp.zeros((levels, dims)),
         jnp.ones(levels - 1),
         jnp.full(levels, jnp.log(0.01)),
         jnp.zeros(levels),
     )
-    spread = CoKriging(*(jnp.full_like(part, s) for part, s in zip(middle, (0.7, 0.7, 0.5, 1.0, 0.5), strict=True)))
+    spread = CoKriging(*(jnp.full_like(part, s) for part, s in zip(middle, (0.7, 0.7, 1.0, 1.0, 1.0), strict=True)))
 
     def model_of(unit: CoKriging) -> CoKriging:
         a, length, rho, noise, mean = jax.tree.map(lambda m, s, u: m + s * u, middle, spread, unit)
