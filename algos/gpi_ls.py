@@ -75,6 +75,7 @@ def make(config: Config, env: Environment, env_params: Any = None) -> Algorithm:
     def learner(preferences: Array, probability: Array) -> Algorithm:
         return make_learner(settings, conditioned, params(preferences, probability))
 
+    check.in_range("support", config.support, num_objectives)
     spread = spread_weights(config.support, num_objectives)
     nothing = Front(jnp.zeros((config.support, num_objectives)), jnp.zeros(config.support, bool))
     share = jnp.repeat(

@@ -2,8 +2,8 @@
 Reinforcement Learning Based on Decomposition: A Taxonomy and Framework", 2024).
 
 A population of learners, each with a weight vector and so a scalar problem of its own. They cooperate: a learner may
-take over what a neighbour has learned, weights move apart along the front, and an archive keeps every policy that no
-other dominates. Here all members learn side by side in one program; the paper's take turns.
+begin from what its neighbour has learned, weights move apart along the front, and an archive keeps every policy that no
+other dominates. But for a first sweep with transfer all members learn side by side; in the paper they take turns.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from rlx import check
 from rlx.algos import ppo
-from rlx.pareto import neighbours, psa_weight_update, sample_weights, scalarise, simplex_grid, utility_gradient
+from rlx.pareto import psa_weight_update, sample_weights, scalarise, simplex_grid, utility_gradient
 from rlx.runtime.members import (
     Archive,
     evaluate_members,
@@ -45,8 +45,7 @@ class Config:
     kind: Literal["linear", "chebyshev", "smooth_chebyshev", "pbi"] = "linear"  # utility of a member's mean returns
     mu: float = 0.05  # smoothness of "smooth_chebyshev", on returns divided by their range
     margin: float = 0.5  # how far the ideal lies beyond the best returns, in units of returns; 0.5: the paper's code
-    exchange: bool = True  # a member goes on from the policy that serves its utility best among its neighbours'
-    num_neighbours: int = 1  # members whose weights are nearest; 1: the paper's code
+    transfer: bool = True  # a first sweep: one after the other, each from what the nearest before it has learned
     adapt: Literal["none", "psa"] = "none"  # how weights move: not at all, or by Pareto simulated annealing
     delta: float = 0.1  # step of "psa", as a factor less 1; 0.1: the paper's code
     member: ppo.Config = dataclasses.field(default_factory=ppo.Config)  # of each member, unless `make` is given another
@@ -58,10 +57,6 @@ class Config:
         check.positive("mu", self.mu)
         check.in_range("margin", self.margin, 0.0)
         check.positive("delta", self.delta)
-        if self.exchange and self.population > 1:
-            check.count("num_neighbours", self.num_neighbours)
-            allowed = f"below population, {self.population}"
-            check.require(self.num_neighbours < self.population, "num_neighbours", self.num_neighbours, allowed)
 
 
 class Task(NamedTuple):
@@ -94,6 +89,9 @@ def make(
 ) -> Algorithm:
     """MORL/D on `env`, an environment of vector rewards.
 
+    With `transfer` the sweep is part of `init`, so after n updates `n + 1` times `steps_per_update` environment steps
+    have been taken.
+
     Args:
       member: the learner of one scalar problem, given a weighting; PPO with `config.member` by default. It must learn
         the environment's own channels in their order, and have `Algorithm.learned`.
@@ -115,7 +113,7 @@ def make(
     if weights is not None:
         allowed = f"of shape {(size, num_objectives)}"
         check.require(jnp.shape(weights) == (size, num_objectives), "weights", jnp.shape(weights), allowed)
-    learned, with_learned = jax.vmap(learner.learned), jax.vmap(learner.with_learned)
+    learned = jax.vmap(learner.learned)
 
     def tasks(state: State) -> Task:
         """What each member has to do; leaves `[P, ...]`."""
@@ -124,11 +122,33 @@ def make(
         ideal = jnp.where(jnp.isfinite(state.highest), state.highest, 0.0) + config.margin
         return Task(state.weights, *(jnp.broadcast_to(x, state.weights.shape) for x in (ideal, scale)))
 
-    def exchange(members: PyTree, weights: Array, values: Array, goals: Task) -> PyTree:
-        candidates = jnp.concatenate([jnp.arange(size)[:, None], neighbours(weights, config.num_neighbours)], axis=1)
-        worth = jax.vmap(lambda goal, rows: jax.vmap(lambda v: utility(v, goal))(values[rows]))(goals, candidates)
-        chosen = jnp.take_along_axis(candidates, jnp.argmax(worth, axis=1)[:, None], axis=1)[:, 0]
-        return with_learned(members, jax.tree.map(lambda x: x[chosen], learned(members)))
+    def sweep(members: PyTree, goals: Task) -> PyTree:
+        """Members after `num_updates` each, one after the other."""
+        distance = jnp.sum(jnp.square(goals.weight[:, None] - goals.weight), axis=-1)
+        members = with_tasks(members, goals)
+
+        def train_one(members: PyTree, k: Array) -> tuple[PyTree, None]:
+            nearest = jnp.argmin(jnp.where(jnp.arange(size) < k, distance[k], jnp.inf))
+            teacher = jnp.where(k == 0, k, nearest)
+            one = jax.tree.map(lambda x: x[k], members)
+            one = learner.with_learned(one, jax.tree.map(lambda x: x[teacher], learned(members)))
+            one, _ = jax.lax.scan(lambda s, _: (learner.update(s)[0], None), one, length=config.num_updates)
+            return jax.tree.map(lambda x, y: x.at[k].set(y), members, one), None
+
+        return jax.lax.scan(train_one, members, jnp.arange(size))[0]
+
+    def measure(state: State) -> State:
+        """Evaluate the members and offer them to the archive."""
+        key, eval_key = jax.random.split(state.key)
+        options = {"discount": config.discount, "greedy": config.greedy}
+        values = evaluate_members(learner, state.members, env, env_params, eval_key, config.episodes, **options)
+        return state._replace(
+            values=values,
+            lowest=jnp.minimum(state.lowest, values.min(0)),
+            highest=jnp.maximum(state.highest, values.max(0)),
+            archive=offer(state.archive, values, learned(state.members), ref),
+            key=key,
+        )
 
     def init(key: Array) -> State:
         member_key, weight_key, key = jax.random.split(key, 3)
@@ -136,28 +156,23 @@ def make(
         members = init_members(learner, member_key, size)
         archive = init_archive(config.capacity, num_objectives, jax.tree.map(lambda x: x[0], learned(members)))
         infinite = jnp.full(num_objectives, jnp.inf)
-        return State(members, start, jnp.zeros((size, num_objectives)), infinite, -infinite, archive, key)
+        state = State(members, start, jnp.zeros((size, num_objectives)), infinite, -infinite, archive, key)
+        if not config.transfer:
+            return state
+        state = state._replace(members=sweep(members, tasks(state)))
+        return measure(state)
 
     def update(state: State, data: None = None) -> tuple[State, dict[str, Any]]:
         del data  # the members collect their own
-        key, eval_key = jax.random.split(state.key)
         members, metrics = train_members(learner, with_tasks(state.members, tasks(state)), config.num_updates)
-        values = evaluate_members(
-            learner, members, env, env_params, eval_key, config.episodes, discount=config.discount, greedy=config.greedy
-        )
-        archive = offer(state.archive, values, learned(members), ref)
-        lowest, highest = jnp.minimum(state.lowest, values.min(0)), jnp.maximum(state.highest, values.max(0))
-        state = State(members, state.weights, values, lowest, highest, archive, key)
-        goals = tasks(state)
-        if config.exchange and size > 1:
-            state = state._replace(members=exchange(members, state.weights, values, goals))
+        state = measure(state._replace(members=members))
         if config.adapt == "psa":
-            scale = goals.scale[0]
-            front = archive.front._replace(points=archive.front.points / scale)
-            moved = jax.vmap(lambda v, w: psa_weight_update(v, w, front, config.delta))(values / scale, state.weights)
-            state = state._replace(weights=moved)
-        metrics |= {"evaluation": values.mean(0), "front_size": archive.front.valid.sum().astype(jnp.float32)}
-        return state, metrics
+            scale = tasks(state).scale[0]
+            known = state.archive.front._replace(points=state.archive.front.points / scale)
+            move = jax.vmap(lambda v, w: psa_weight_update(v, w, known, config.delta))
+            state = state._replace(weights=move(state.values / scale, state.weights))
+        size_now = state.archive.front.valid.sum().astype(jnp.float32)
+        return state, metrics | {"evaluation": state.values.mean(0), "front_size": size_now}
 
     def policy(state: State) -> Policy:
         """That of the archive with the largest sum of returns, each divided by its range."""

@@ -57,6 +57,9 @@ _BRAX = (
     "walker2d",
 )
 
+# the same with vector rewards
+_BRAX_VECTOR = {"mo-hopper": multi_objective.hopper, "mo-halfcheetah": multi_objective.half_cheetah}
+
 # name -> (number after the dash by default, constructor from that number)
 _OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
     "keydoor": (15, lambda n, **kwargs: grid.GridWorld(grid.keydoor(n), **kwargs)),
@@ -75,13 +78,23 @@ _OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
     "deep-sea-treasure-convex": (None, lambda **kwargs: multi_objective.deep_sea_treasure("convex", **kwargs)),
     "deep-sea-treasure-concave": (None, lambda **kwargs: multi_objective.deep_sea_treasure("concave", **kwargs)),
     "deep-sea-treasure-mirrored": (None, lambda **kwargs: multi_objective.deep_sea_treasure("mirrored", **kwargs)),
+    "resource-gathering": (None, multi_objective.resource_gathering),
+    "fruit-tree": (6, multi_objective.fruit_tree),
+    "breakable-bottles": (None, multi_objective.bottles),
+    "unbreakable-bottles": (None, lambda **kwargs: multi_objective.bottles(breakable=False, **kwargs)),
+    "fishwood": (None, multi_objective.fishwood),
+    "minecart": (None, multi_objective.Minecart),
+    "minecart-deterministic": (None, lambda **kwargs: multi_objective.Minecart(deterministic=True, **kwargs)),
+    "water-reservoir": (2, multi_objective.WaterReservoir),
+    "lqr": (2, multi_objective.LQR),
+    "mo-mountain-car": (None, multi_objective.mountain_car),
 }
 
 
 def names() -> list[str]:
     """All names that `make` knows, with the default number of those that take one. `brax/` needs rlx's extra `brax`."""
     own = [f"rlx/{name}" if number is None else f"rlx/{name}-{number}" for name, (number, _) in _OWN.items()]
-    return [*_GYMNAX, *(f"brax/{name}" for name in _BRAX), *own]
+    return [*_GYMNAX, *(f"brax/{name}" for name in (*_BRAX, *_BRAX_VECTOR)), *own]
 
 
 def make(name: str, **kwargs: Any) -> tuple[Environment, Any]:
@@ -100,8 +113,12 @@ def make(name: str, **kwargs: Any) -> tuple[Environment, Any]:
     family, _, rest = name.rpartition("/")
     if family == "brax":
         base, _, backend = rest.partition(":")
+        chosen = {"backend": backend} if backend else {}
         if base in _BRAX:
-            env = adapters.make_brax(base, **({"backend": backend} if backend else {}), **kwargs)
+            env = adapters.make_brax(base, **chosen, **kwargs)
+            return env, env.default_params
+        if base in _BRAX_VECTOR:
+            env = _BRAX_VECTOR[base](**chosen, **kwargs)
             return env, env.default_params
     elif family == "rlx":
         match = re.fullmatch(r"([a-z-]+?)(?:-(\d+))?", rest)

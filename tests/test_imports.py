@@ -194,6 +194,7 @@ def test_a_wheel_holds_every_module(tmp_path):
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if name.endswith(".py")}
+        assert "rlx/envs/multi_objective/fruit_tree.csv" in archive.namelist()
     sources = {path.relative_to(ROOT).as_posix() for path in source_files()}
     expected = {f"rlx/{name}" if name.startswith(("envs/", "algos/")) else name for name in sources}
     assert packed == {name for name in expected if name.startswith("rlx/")}

@@ -21,6 +21,7 @@ import rlx.pareto
 import rlx.policy
 import rlx.value
 from rlx import exploration, optim, pareto, policy, value
+from rlx.pareto.prediction import ImprovementModel
 from rlx.types import Front
 
 PACKAGES = (rlx.value, rlx.policy, rlx.exploration, rlx.pareto, rlx.optim)
@@ -34,6 +35,7 @@ COMPONENTS = {  # reward sources, weightings, parameters
     "pid_lagrangian",
     "recap",
     "rnd",
+    "utility_gradient",
     "visit_count",
 }
 HOST_ONLY = {
@@ -460,6 +462,69 @@ TABLE = {
     ),
     "unit_direction": Row(pareto.unit_direction, {"angle": normal(T, 2)}, differentiated=("angle",)),
     "corner_weights": targets(pareto.corner_weights, **SET),
+    "neighbours": targets(lambda weights: pareto.neighbours(weights, 2), weights=simplex(N, 3)),
+    "psa_weight_update": targets(
+        lambda value, weight, points, valid, delta: pareto.psa_weight_update(
+            value, weight, Front(points, valid), delta
+        ),
+        value=normal(3),
+        weight=simplex(3),
+        delta=uniform(0.1, 0.5),
+        **SET,
+    ),
+    "select_isolated": targets(
+        lambda points, valid, excluded: pareto.select_isolated(Front(points, valid), 3, excluded),
+        excluded=flags(N),
+        **SET,
+    ),
+    "extension_threshold": Row(
+        pareto.extension_threshold, dict(value=normal(N, 3), fraction=uniform(0.5, 1)), differentiated=("value",)
+    ),
+    "improvement_priority": Row(
+        lambda weights, improved, points, valid: pareto.improvement_priority(weights, improved, Front(points, valid)),
+        dict(weights=simplex(B, 3), improved=normal(B, 3), **SET),
+        differentiated=("improved",),
+        stopped=("points",),
+    ),
+    "fit_improvement": targets(
+        lambda weight, gain, count: tuple(pareto.fit_improvement(weight, gain, count, 5)),
+        weight=uniform(0, 1, N),
+        gain=normal(N),
+        count=uniform(0, 1, N),
+    ),
+    "predict_improvement": Row(
+        lambda weight, **model: pareto.predict_improvement(ImprovementModel(**model), weight),
+        dict(weight=uniform(0, 1, N), height=normal(), rate=uniform(1, 3), centre=uniform(0, 1), offset=normal()),
+        differentiated=("weight", "height", "rate", "centre", "offset"),
+        extremes={"weight": np.array([1e4] * N)},
+    ),
+    "select_by_prediction": targets(
+        lambda points, valid, predicted, possible, ref: pareto.select_by_prediction(
+            Front(points, valid), predicted, possible, 2, ref, 0.1
+        ),
+        points=normal(3, 2),
+        valid=mask(3),
+        predicted=normal(4, 2),
+        possible=mask(4),
+        ref=constant(-3.0, -3.0),
+    ),
+    "bin_elites": targets(pareto.bin_elites, values=normal(N, 3), valid=mask(N), directions=simplex(B, 3)),
+    "gpi_action": targets(value.gpi_action, q=normal(B, 2, A, 3), weights=normal(B, 3), mask=mask(B, 2, A)),
+    "envelope_target": targets(
+        value.envelope_target,
+        next_q_online=normal(B, 2, A, 3),
+        next_q_target=normal(B, 2, A, 3),
+        reward=normal(B, 3),
+        discount=uniform(0, 1, B, 3),
+        weights=simplex(B, 2, 3),
+        mask=mask(B, 2, A),
+    ),
+    "pcn_command": Row(
+        lambda seed, **x: pareto.pcn_command(jax.random.key(seed), **x),
+        dict(seed=integers(9), returns=normal(N, 3), horizon=uniform(1, 9, N), valid=mask(N)),
+        stopped=("returns", "horizon"),
+    ),
+    "pcn_priority": targets(pareto.pcn_priority, returns=normal(N, 3), valid=mask(N), threshold=uniform(0, 1)),
     "interior_point_barrier": Row(
         pareto.interior_point_barrier,
         dict(cost=normal(3), limit=uniform(0, 2, 3), sharpness=uniform(5, 20), margin=uniform(0.1, 0.5)),

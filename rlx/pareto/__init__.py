@@ -1,6 +1,7 @@
 """Many objectives at once: sets of value vectors, weightings of channels, combinations of gradients, constraints."""
 
 from rlx.pareto.archive import archive_insert
+from rlx.pareto.command import pcn_command, pcn_priority
 from rlx.pareto.constraint import (
     constrained_policy_step,
     interior_point_barrier,
@@ -35,7 +36,6 @@ from rlx.pareto.indicators import (
 )
 from rlx.pareto.nelder_mead import nelder_mead_init, nelder_mead_update
 from rlx.pareto.prediction import (
-    ImprovementModel,
     bin_elites,
     fit_improvement,
     predict_improvement,
@@ -64,7 +64,6 @@ from rlx.pareto.weighting import (
 )
 
 __all__ = [
-    "ImprovementModel",
     "additive_epsilon",
     "archive_insert",
     "bin_elites",
@@ -105,6 +104,8 @@ __all__ = [
     "nondominated_rank",
     "nonsmooth_descent_step",
     "pcgrad_weights",
+    "pcn_command",
+    "pcn_priority",
     "penalised_ppo_penalty",
     "pid_lagrange_update",
     "pid_lagrangian",

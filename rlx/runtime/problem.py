@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from rlx import check
 from rlx.pareto import linear
 from rlx.reward import extrinsic
-from rlx.space import PREFERENCE, Dict, Space, from_gymnax
+from rlx.space import PREFERENCE, Dict, Discrete, Space, from_gymnax
 from rlx.types import Array, Channel, Environment, EnvSpec, Mean, PyTree, RewardSource, Weighting, WeightingStats
 
 
@@ -128,3 +128,17 @@ def reweigh(
 def prefixed(part: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
     """The metrics of one part of an algorithm, under names that say so."""
     return {f"{part}/{name}": value for name, value in metrics.items()}
+
+
+def table_shape(problem: Problem, algorithm: str) -> tuple[int, int]:
+    """`(S, A)`: how many observations and actions there are, for an algorithm that keeps a table.
+
+    Raises:
+      TypeError: for observations or actions that are not numbers from 0 on.
+    """
+    obs_space, action_space = problem.obs_space, problem.action_space
+    if not isinstance(obs_space, Discrete):
+        raise TypeError(f"{algorithm} takes Discrete observations, the number of the state; got {obs_space!r}")
+    if not isinstance(action_space, Discrete):
+        raise TypeError(f"{algorithm} takes Discrete actions; got {action_space!r}")
+    return obs_space.n, action_space.n

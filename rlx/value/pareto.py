@@ -132,7 +132,7 @@ def convex_coverage_set(
     def best(weight: Matrix) -> Matrix:
         value = np.zeros(reward.shape[::2])
         for _ in range(limit):
-            q = reward + np.einsum("sat,tk->sak", step, value)
+            q = reward + step @ value
             utility = q @ weight
             equal = utility >= utility.max(1, keepdims=True) - 1e-11 * (1 + np.abs(utility).max())
             # among equals the largest sum, which is dominated by none of them
