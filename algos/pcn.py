@@ -31,13 +31,16 @@ from rlx.value import returns_to_go
 class Config:
     """Settings of PCN. Floats may be traced (swept in one program); the rest fix the program's shape."""
 
-    num_episodes: int = 10  # played side by side in one update
+    num_episodes: int = 20  # played side by side in one update
     max_steps: int = 100  # of an episode, which is cut after as many; the environment's own limit may be lower
-    buffer_size: int = 100  # episodes kept; 50 to 200: morl-baselines
+    buffer_size: int = 100  # episodes kept
     first_episodes: int = 50  # with random actions, which `init` takes
-    gradient_steps: int = 50  # in one update; 50: morl-baselines
-    batch_size: int = 256  # steps of stored episodes in one gradient step; 256: the same
-    learning_rate: float = 1e-3  # of Adam; 1e-3: the same
+    gradient_steps: int = 10  # in one update; with many more the policy stops exploring before it knows the front
+    batch_size: int = 256  # steps of stored episodes in one gradient step; 256: morl-baselines
+    learning_rate: float = 1e-3  # of Adam; 1e-3: morl-baselines
+    epsilon: float = (
+        0.1  # probability of a random action while collecting; 0: the paper, whose policy soon repeats itself
+    )
     threshold: float = 0.2  # crowding distance at which an episode counts for less; 0.2: the paper's code
     # What returns and horizon are divided by before the network sees them, one number for each channel and one more;
     # empty: the largest magnitude in the buffer, and `max_steps`.
@@ -51,6 +54,7 @@ class Config:
         check.count("hidden", self.hidden)
         check.positive("learning_rate", self.learning_rate)
         check.in_range("threshold", self.threshold, 0.0)
+        check.in_range("epsilon", self.epsilon, 0.0, 1.0)
 
 
 class Episodes(NamedTuple):
@@ -180,9 +184,13 @@ def make(config: Config, env: Environment, env_params: Any = None) -> Algorithm:
         scale = scale_of(state.buffer)
 
         def act(key: Array, obs: PyTree, command: Command) -> Array:
-            values = logits(state.params, obs, command, scale)
-            chosen = jnp.argmax(values, -1) if greedy else jax.random.categorical(key, values)
-            return chosen.astype(action_space.dtype)
+            values, mask = logits(state.params, obs, command, scale), prepare(obs_space, obs).mask
+            if greedy:
+                return jnp.argmax(values, -1).astype(action_space.dtype)
+            probability = jax.nn.softmax(values)
+            legal = jnp.ones_like(probability) if mask is None else mask
+            explored = (1 - config.epsilon) * probability + config.epsilon * legal / legal.sum(-1, keepdims=True)
+            return jax.random.categorical(key, jnp.log(explored)).astype(action_space.dtype)
 
         return play(act, command, key)
 

@@ -52,8 +52,8 @@ def pcn_command(key: Array, returns: Array, horizon: Array, valid: Array | None 
 def pcn_priority(returns: Array, valid: Array | None = None, *, threshold: Array | float = 0.2) -> Array:
     """How much an episode is worth keeping: near the front, and not where there are many already.
 
-    Minus the distance to the nearest non-dominated row; less `1e-5` unless it is such a row and the first of its equals;
-    and twice that where the crowding distance is at most `threshold`.
+    Minus the distance to the nearest non-dominated row; less `1e-5` unless it is such a row and the first of its
+    equals; and twice that where the crowding distance is at most `threshold`.
 
     Shapes: `[N, m]`, bool `[N]` -> `[N]`; `-inf` for rows that do not count. Differentiated: nothing. O(N^2 m)
     operations. Keep the rows of highest priority.

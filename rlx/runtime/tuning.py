@@ -220,10 +220,10 @@ class _Search:
         capacity = 32 * math.ceil((len(self.x) + 1) / 32)  # few shapes, so few compilations
         padding = capacity - len(self.x)
         trials = Trials(
-            np.pad(np.asarray(self.x, np.float32), ((0, padding), (0, 0))),
-            np.pad(np.asarray([row["fidelity"] - lowest for row in self.rows], np.int32), (0, padding)),
-            np.pad(np.asarray([row["score"] for row in self.rows], np.float32), (0, padding)),
-            np.arange(capacity) < len(self.x),
+            jnp.asarray(np.pad(np.asarray(self.x, np.float32), ((0, padding), (0, 0)))),
+            jnp.asarray(np.pad([row["fidelity"] - lowest for row in self.rows], (0, padding)), jnp.int32),
+            jnp.asarray(np.pad([row["score"] for row in self.rows], (0, padding)), jnp.float32),
+            jnp.arange(capacity) < len(self.x),
         )
         greedy = self.affords(-1) and self.left < self.costs[-1] + self.costs[lowest] - 1e-9
         key = jax.random.fold_in(jax.random.key(seed), len(self.x))
@@ -260,7 +260,7 @@ def training_scores(
         of the episodes that ended in the last tenth of it.
     """
     check.count("seeds", seeds)
-    numbers = np.arange(seeds, dtype=np.uint32)
+    numbers = jnp.arange(seeds, dtype=jnp.uint32)
     updates = [math.ceil(n / make(config).steps_per_update) for n in steps]
 
     @functools.partial(jax.jit, static_argnums=0)
