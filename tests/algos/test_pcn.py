@@ -13,14 +13,14 @@ from rlx.algos import pcn
 from rlx.pareto import hypervolume
 from rlx.space import Box
 
-SMALL = pcn.Config(num_episodes=4, max_steps=30, buffer_size=30, first_episodes=60, gradient_steps=20, hidden=32)
+SMALL = pcn.Config(num_episodes=8, max_steps=30, buffer_size=30, first_episodes=60, gradient_steps=20, hidden=32)
 
 
 @pytest.fixture(scope="module")
 def learned():
     env, params = envs.make("rlx/deep-sea-treasure-concave")
     algorithm = pcn.make(SMALL, env, params.replace(max_steps_in_episode=jnp.int32(30)))
-    return env, algorithm, jax.jit(lambda key: runtime.train(algorithm, key, 60)[0])(jax.random.key(0))
+    return env, algorithm, jax.jit(lambda key: runtime.train(algorithm, key, 250)[0])(jax.random.key(0))
 
 
 def test_the_network_repeats_what_the_buffer_holds(learned):
@@ -28,12 +28,12 @@ def test_the_network_repeats_what_the_buffer_holds(learned):
     env, algorithm, state = learned
     front = algorithm.front(state)
     stored, reached = state.buffer.returns[front.valid], front.points[front.valid]
-    assert len(stored) >= 3
     exact = env.pareto_front(1.0)
     on_front = [np.abs(exact - point).max(axis=1).min() < 1e-3 for point in np.asarray(stored)]
-    assert sum(on_front) >= 3
+    assert sum(on_front) >= 5
     assert np.mean(np.abs(stored - reached).max(axis=1) < 1e-3) >= 0.6
-    assert float(hypervolume(front.points, jnp.array([0.0, -50.0]), front.valid)) > 300
+    two = hypervolume(jnp.array([[1.0, -1.0], [124.0, -19.0]]), jnp.array([0.0, -50.0]))  # what linear weights find
+    assert float(hypervolume(front.points, jnp.array([0.0, -50.0]), front.valid)) > 0.5 * float(two)
 
 
 def test_policy_follows_a_stored_episode(learned):
@@ -62,7 +62,7 @@ def test_to_go_is_what_is_left():
 def test_front_and_hypervolume_are_logged(tmp_path):
     env, params = envs.make("rlx/deep-sea-treasure-concave")
     run = runtime.fit(
-        pcn.make(SMALL, env, params), total_steps=240, env=env, env_params=params, out=tmp_path, progress=False
+        pcn.make(SMALL, env, params), total_steps=480, env=env, env_params=params, out=tmp_path, progress=False
     )
     assert len(run.table["hypervolume"]) == 2
     assert (tmp_path / "front.csv").exists()
