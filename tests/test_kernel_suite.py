@@ -593,6 +593,29 @@ TABLE = {
         radius=uniform(0.05, 0.1),
         tolerance=uniform(0.001, 0.01),
     ),
+    "box_subdivision": targets(
+        lambda low, high, target: pareto.box_subdivision(lambda x: (x + target) / 2, low, high, 6, capacity=8),
+        low=uniform(-2, -1, 2),
+        high=uniform(1, 2, 2),
+        target=uniform(-0.5, 0.5, 2),
+    ),
+    "shapley_modality": Row(pareto.shapley_modality, {"outputs": normal(8, B, A)}, differentiated=("outputs",)),
+    "agm_coefficients": targets(
+        pareto.agm_coefficients, score=uniform(0, 2, 3), average=uniform(0, 2, 3), alpha=uniform(0, 2)
+    ),
+    "scale_cotangent": Row(pareto.scale_cotangent, dict(x=normal(T, B), scale=normal(B)), stopped=("scale",)),
+    "mutual_information_loss": Row(
+        pareto.mutual_information_loss,
+        {"logits": normal(B, A)},
+        differentiated=("logits",),
+        extremes={"logits": LOGITS},
+    ),
+    "refine_target": Row(
+        pareto.refine_target,
+        dict(logits=normal(B, A), domain_log_prob=uniform(-3, 0, B, A)),
+        differentiated=("logits", "domain_log_prob"),
+        extremes={"domain_log_prob": np.outer(FAR, np.arange(A))},
+    ),
     "nelder_mead_init": targets(pareto.nelder_mead_init, simplex=normal(4, 3)),
     "nelder_mead_update": targets(
         lambda simplex, values: functools.reduce(pareto.nelder_mead_update, values, pareto.nelder_mead_init(simplex)),

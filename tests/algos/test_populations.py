@@ -13,14 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from arms import ARMS, Arms
-from tiny import Tiny
 
 from rlx.algos import cmorl, dqn, gpi_ls, morld, pgmorl, ppo, sac
+from rlx.envs import make as make_env
 from rlx.envs.wrappers import Preference
 from rlx.pareto import extension_threshold, scalarise, utility_gradient
 from rlx.runtime import train
 from rlx.runtime.members import evaluate_preferences, policy_state
-from rlx.space import Discrete
 from rlx.types import Algorithm
 
 ENV = Arms()
@@ -152,12 +151,14 @@ def test_gpi_ls_finds_the_convex_coverage_set(continuous):
     env = Arms(continuous)
     shared: dict[str, Any] = dict(num_envs=8, gradient_steps=2, batch_size=64, learning_starts=200, hidden=(32,))
     rates = dict.fromkeys(("actor_learning_rate", "critic_learning_rate", "temperature_learning_rate"), 3e-3)
-    learner = (
-        sac.Config(**shared, **rates, buffer_size=2_000, target_entropy=-2.0)
-        if continuous
-        else dqn.Config(**shared, buffer_size=2_000, learning_rate=3e-3, target_period=20, epsilon_end=1.0)
+    config = gpi_ls.Config(
+        num_updates=100,
+        support=5,
+        num_corners=2,
+        dqn=dqn.Config(**shared, buffer_size=2_000, learning_rate=3e-3, target_period=20, epsilon_end=1.0),
+        sac=sac.Config(**shared, **rates, buffer_size=2_000, target_entropy=-2.0),
     )
-    algorithm = gpi_ls.make(gpi_ls.Config(num_updates=100, support=5, num_corners=2, learner=learner), env)
+    algorithm = gpi_ls.make(config, env)
     state, _ = run(algorithm, 5)
     if not continuous:
         assert_finds_all_arms(algorithm, state)
@@ -174,7 +175,7 @@ def test_gpi_ls_finds_the_convex_coverage_set(continuous):
 
 def test_refusals():
     with pytest.raises(ValueError, match="reward_channels"):
-        morld.make(morld.Config(), Tiny(Discrete(2)))
+        morld.make(morld.Config(), *make_env("CartPole-v1"))
     with pytest.raises(ValueError, match="weights"):
         morld.make(morld.Config(population=3), ENV, weights=jnp.ones((2, 2)))
     with pytest.raises(ValueError, match="num_selected"):
