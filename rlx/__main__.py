@@ -46,6 +46,7 @@ ALGORITHMS = (
     "cmorl",
     "pgmorl",
     "gpi_ls",
+    "pcn",
     "mo_q_learning",
     "pareto_q_learning",
 )  # modules of rlx.algos with `Config` and `make`

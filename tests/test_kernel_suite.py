@@ -16,15 +16,17 @@ import numpy as np
 import pytest
 
 import rlx.exploration
+import rlx.optim
 import rlx.pareto
 import rlx.policy
 import rlx.value
-from rlx import exploration, pareto, policy, value
+from rlx import exploration, optim, pareto, policy, value
 from rlx.pareto.prediction import ImprovementModel
 from rlx.types import Front
 
-PACKAGES = (rlx.value, rlx.policy, rlx.exploration, rlx.pareto)
-COMPONENTS = {  # reward sources and weightings
+PACKAGES = (rlx.value, rlx.policy, rlx.exploration, rlx.pareto, rlx.optim)
+COMPONENTS = {  # reward sources, weightings, parameters
+    "CoKriging",
     "exponentiated_gradient",
     "from_gram",
     "hypervolume_guided",
@@ -116,6 +118,13 @@ STREAM = dict(reward=normal(T, B), discount=uniform(0, 1, T, B), lambda_=uniform
 VALUES = dict(value=normal(T, B), next_value=normal(T, B))
 SET = dict(points=normal(N, 3), valid=mask(N))
 REFERENCE = dict(reference=normal(B, 3), reference_valid=mask(B))
+PROCESS = dict(
+    amplitude=uniform(0.5, 1, 2),
+    length=uniform(0.5, 1, 2, 2),
+    rho=normal(1),
+    noise=uniform(0.2, 0.5, 2),
+    mean=normal(2),
+)
 FAR = np.array([1e4, -1e4, 0.0])
 LOGITS = np.array([[0.0, -np.inf, 1.0, -np.inf], [1e4, -1e4, 0.0, 0.0], [-np.inf, -np.inf, -np.inf, 3.0]])
 
@@ -446,6 +455,11 @@ TABLE = {
         {"seed": integers(9)},
         {"kind": "gaussian"},
     ),
+    "sample_directions": Row(
+        lambda seed, low, high: pareto.sample_directions(jax.random.key(seed), B, low, high),
+        dict(seed=integers(9), low=uniform(-1, 0, 2), high=uniform(0, 1, 2)),
+        differentiated=("low", "high"),
+    ),
     "unit_direction": Row(pareto.unit_direction, {"angle": normal(T, 2)}, differentiated=("angle",)),
     "corner_weights": targets(pareto.corner_weights, **SET),
     "neighbours": targets(lambda weights: pareto.neighbours(weights, 2), weights=simplex(N, 3)),
@@ -505,6 +519,12 @@ TABLE = {
         weights=simplex(B, 2, 3),
         mask=mask(B, 2, A),
     ),
+    "pcn_command": Row(
+        lambda seed, **x: pareto.pcn_command(jax.random.key(seed), **x),
+        dict(seed=integers(9), returns=normal(N, 3), horizon=uniform(1, 9, N), valid=mask(N)),
+        stopped=("returns", "horizon"),
+    ),
+    "pcn_priority": targets(pareto.pcn_priority, returns=normal(N, 3), valid=mask(N), threshold=uniform(0, 1)),
     "interior_point_barrier": Row(
         pareto.interior_point_barrier,
         dict(cost=normal(3), limit=uniform(0, 2, 3), sharpness=uniform(5, 20), margin=uniform(0.1, 0.5)),
@@ -627,6 +647,44 @@ TABLE = {
         low=uniform(0, 1),
         high=uniform(1, 2),
         unit=uniform(0.5, 2),
+    ),
+    "cokriging_posterior": Row(
+        lambda amplitude, length, rho, noise, mean, **x: optim.cokriging_posterior(
+            optim.CoKriging(amplitude, length, rho, noise, mean), **x
+        ),
+        dict(
+            **PROCESS,
+            x=normal(N, 2),
+            fidelity=integers(2, N),
+            y=normal(N),
+            query=normal(B, 2),
+            valid=mask(N),
+        ),
+        differentiated=("amplitude", "length", "rho", "noise", "mean", "x", "y", "query"),
+    ),
+    "cokriging_log_likelihood": Row(
+        lambda amplitude, length, rho, noise, mean, **x: optim.cokriging_log_likelihood(
+            optim.CoKriging(amplitude, length, rho, noise, mean), **x
+        ),
+        dict(**PROCESS, x=normal(N, 2), fidelity=integers(2, N), y=normal(N), valid=mask(N)),
+        differentiated=("amplitude", "length", "rho", "noise", "mean", "x", "y"),
+    ),
+    "fit_cokriging": Row(
+        lambda seed, **x: optim.fit_cokriging(jax.random.key(seed), **x, num_fidelities=2, restarts=2, steps=3),
+        dict(seed=integers(9), x=uniform(0, 1, N, 2), fidelity=integers(2, N), y=normal(N), valid=mask(N)),
+        stopped=("x", "y"),
+    ),
+    "expected_improvement": Row(
+        optim.expected_improvement,
+        dict(mean=normal(B), std=uniform(0.5, 1, B), best=normal()),
+        differentiated=("mean", "std", "best"),
+        extremes={"mean": FAR, "std": np.zeros(B)},
+    ),
+    "variable_fidelity_improvement": Row(
+        lambda root, **x: optim.variable_fidelity_improvement(covariance=root @ root.swapaxes(-1, -2), **x),
+        dict(mean=normal(B, 2), root=normal(B, 2, 4), noise=uniform(0.1, 1, 2), cost=uniform(1, 9, 2), best=normal()),
+        differentiated=("mean", "root", "noise", "cost", "best"),
+        extremes={"root": np.zeros((B, 2, 4))},
     ),
     **{
         f"recap_weights, {signal}": Row(

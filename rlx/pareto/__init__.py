@@ -2,6 +2,7 @@
 
 from rlx.pareto.adaptation import mutual_information_loss, refine_target
 from rlx.pareto.archive import archive_insert
+from rlx.pareto.command import pcn_command, pcn_priority
 from rlx.pareto.constraint import (
     constrained_policy_step,
     interior_point_barrier,
@@ -50,7 +51,7 @@ from rlx.pareto.selection import (
     psa_weight_update,
     select_isolated,
 )
-from rlx.pareto.weight_set import corner_weights, sample_weights, simplex_grid, unit_direction
+from rlx.pareto.weight_set import corner_weights, sample_directions, sample_weights, simplex_grid, unit_direction
 from rlx.pareto.weighting import (
     exponentiated_gradient,
     exponentiated_gradient_update,
@@ -108,6 +109,8 @@ __all__ = [
     "nondominated_rank",
     "nonsmooth_descent_step",
     "pcgrad_weights",
+    "pcn_command",
+    "pcn_priority",
     "penalised_ppo_penalty",
     "pid_lagrange_update",
     "pid_lagrangian",
@@ -116,6 +119,7 @@ __all__ = [
     "recap",
     "recap_weights",
     "refine_target",
+    "sample_directions",
     "sample_weights",
     "scalarise",
     "scale_cotangent",
