@@ -83,7 +83,7 @@ def _fields(kind: Any) -> set[str]:
     return {field.name for field in dataclasses.fields(kind)}
 
 
-def _restore(kind: type[Config], recorded: dict[str, Any]) -> Config:
+def _restore(kind: Any, recorded: dict[str, Any]) -> Any:
     """An instance of `kind`, a dataclass; a field that is one too becomes that one of its types with these fields."""
     hints = typing.get_type_hints(kind)
     values = {}
