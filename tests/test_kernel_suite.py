@@ -19,22 +19,34 @@ import rlx.exploration
 import rlx.optim
 import rlx.pareto
 import rlx.policy
+import rlx.reward
 import rlx.value
-from rlx import exploration, optim, pareto, policy, value
+from rlx import exploration, optim, pareto, policy, reward, value
 from rlx.pareto.prediction import ImprovementModel
 from rlx.types import Front
 
-PACKAGES = (rlx.value, rlx.policy, rlx.exploration, rlx.pareto, rlx.optim)
+PACKAGES = (rlx.value, rlx.policy, rlx.exploration, rlx.reward, rlx.pareto, rlx.optim)
 COMPONENTS = {  # reward sources, weightings, parameters
     "CoKriging",
+    "RewardTransform",
+    "RunningMoments",
+    "centre",
+    "chain",
     "exponentiated_gradient",
+    "extrinsic",
     "from_gram",
     "hypervolume_guided",
+    "init_moments",
     "lagrangian",
     "linear",
+    "merge_moments",
+    "normalise",
+    "normalise_by_return",
     "pid_lagrangian",
     "recap",
     "rnd",
+    "stack",
+    "update_moments",
     "utility_gradient",
     "visit_count",
 }
@@ -125,6 +137,7 @@ PROCESS = dict(
     noise=uniform(0.2, 0.5, 2),
     mean=normal(2),
 )
+REWARD = dict(reward=normal(5, 2, 5), discount=uniform(0.5, 0.9))
 FAR = np.array([1e4, -1e4, 0.0])
 LOGITS = np.array([[0.0, -np.inf, 1.0, -np.inf], [1e4, -1e4, 0.0, 0.0], [-np.inf, -np.inf, -np.inf, 3.0]])
 
@@ -352,6 +365,62 @@ TABLE = {
         dict(log_reward=normal(T, B), best=flags(T, B), valid=mask(T, B)),
         differentiated=("log_reward",),
         extremes={"log_reward": np.outer(np.ones(T), FAR)},
+    ),
+    "epic_canonical": Row(
+        reward.epic_canonical,
+        dict(**REWARD, state_probs=simplex(5), action_probs=simplex(2)),
+        differentiated=("reward", "discount", "state_probs", "action_probs"),
+    ),
+    "epic_canonical_samples": Row(
+        lambda scale, **x: reward.epic_canonical_samples(lambda s, a, t: jnp.tanh(scale @ (s + a * t)), **x),
+        dict(
+            scale=normal(3),
+            obs=normal(B, 3),
+            action=normal(B, 3),
+            next_obs=normal(B, 3),
+            other_action=normal(N, 3),
+            other_obs=normal(N, 3),
+            discount=uniform(0.5, 0.9),
+        ),
+        differentiated=("scale", "obs", "discount"),
+    ),
+    "dard_canonical": Row(
+        reward.dard_canonical,
+        dict(**REWARD, transition=simplex(5, 2, 5), action_probs=simplex(2)),
+        differentiated=("reward", "transition", "discount", "action_probs"),
+    ),
+    "starc_canonical, value": Row(
+        reward.starc_canonical,
+        dict(**REWARD, transition=simplex(5, 2, 5), policy=simplex(5, 2)),
+        differentiated=("reward", "transition", "discount", "policy"),
+    ),
+    "starc_canonical, minimal": Row(
+        reward.starc_canonical,
+        dict(**REWARD, transition=simplex(5, 2, 5)),
+        {"kind": "minimal"},
+        ("reward", "transition", "discount"),
+    ),
+    "standardise": Row(
+        reward.standardise,
+        dict(reward=normal(T, B), weights=uniform(0, 1, T, B)),
+        differentiated=("reward",),
+        extremes={"reward": np.zeros((T, B))},
+    ),
+    **{
+        f"reward_distance, order {order}": Row(
+            reward.reward_distance,
+            dict(first=normal(T, B), second=normal(T, B), weights=uniform(0, 1, T, B)),
+            {"order": order},
+            ("first", "second"),
+            extremes={"first": np.zeros((T, B))},
+        )
+        for order in (1, 2, np.inf)
+    },
+    "pearson_distance": Row(
+        reward.pearson_distance,
+        dict(first=normal(T, B), second=normal(T, B), weights=uniform(0, 1, T, B)),
+        differentiated=("first", "second"),
+        extremes={"first": np.ones((T, B)), "second": np.ones((T, B))},
     ),
     "distill_loss": Row(
         exploration.distill_loss,
