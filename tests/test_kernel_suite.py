@@ -232,6 +232,17 @@ TABLE = {
         differentiated=("q", "log_base", "temperature"),
         extremes={"log_base": LOGITS},
     ),
+    "soft_policy_iteration": Row(
+        value.soft_policy_iteration,
+        dict(
+            transition=simplex(5, 2, 5),
+            reward=normal(5, 2),
+            discount=uniform(0, 0.9, 5, 2),
+            temperature=uniform(0.5, 2),
+        ),
+        differentiated=("transition", "reward", "discount", "temperature"),
+        extremes={"reward": np.outer(np.ones(5), [1e4, -1e4]), "temperature": np.array(0.01)},
+    ),
     "categorical_project": targets(
         value.categorical_project,
         shifted=uniform(-3, 4, B, 6),
