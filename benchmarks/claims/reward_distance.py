@@ -70,15 +70,12 @@ def regret(P: Array, first: Array, second: Array) -> Array:
 def figures(key: Array, moved: Array) -> tuple[Array, Array]:
     """The regret of a pair of rewards and their distances, in the order of `DISTANCES`."""
     P, first, second = draw(key, moved)
-    pair = jnp.stack([first, second])
-    epic = jax.vmap(lambda r: epic_canonical(r, GAMMA))(pair)
-    dard = jax.vmap(lambda r: dard_canonical(r, P, GAMMA))(pair)
+    starc = [[starc_canonical(r, P, GAMMA, kind=kind) for r in (first, second)] for kind in ("value", "minimal")]
+    epic = [epic_canonical(r, GAMMA) for r in (first, second)]
+    dard = [dard_canonical(r, P, GAMMA) for r in (first, second)]
     distances = [
-        *(
-            reward_distance(*(starc_canonical(r, P, GAMMA, kind=kind) for r in (first, second))) / 2
-            for kind in ("value", "minimal")
-        ),
-        *(pearson_distance(*canonical, weights) for canonical in (epic, dard) for weights in (None, P)),
+        *(reward_distance(a, b) / 2 for a, b in starc),
+        *(pearson_distance(a, b, weights) for a, b in (epic, dard) for weights in (None, P)),
         pearson_distance(first, second),
     ]
     return regret(P, first, second), jnp.stack(distances)
