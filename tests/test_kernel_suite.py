@@ -137,6 +137,7 @@ PROCESS = dict(
     noise=uniform(0.2, 0.5, 2),
     mean=normal(2),
 )
+PLAN = dict(transition=simplex(5, 2, 5), discount=uniform(0, 0.9, 5, 2), temperature=uniform(0.5, 2))
 REWARD = dict(reward=normal(5, 2, 5), discount=uniform(0.5, 0.9))
 FAR = np.array([1e4, -1e4, 0.0])
 LOGITS = np.array([[0.0, -np.inf, 1.0, -np.inf], [1e4, -1e4, 0.0, 0.0], [-np.inf, -np.inf, -np.inf, 3.0]])
@@ -411,6 +412,45 @@ TABLE = {
         {"kind": "minimal"},
         ("reward", "transition", "discount"),
     ),
+    "mce_irl_loss": Row(
+        reward.mce_irl_loss,
+        dict(reward=normal(5, 2), expert_visits=uniform(0, 2, 5, 2), initial=simplex(5), **PLAN),
+        differentiated=("reward",),
+        stopped=("expert_visits",),
+        extremes={"reward": np.outer(np.ones(5), [1e4, -1e4])},
+    ),
+    "airl_logit": Row(
+        reward.airl_logit,
+        dict(
+            reward=normal(B),
+            potential=normal(B),
+            next_potential=normal(B),
+            discount=uniform(0, 1, B),
+            log_prob=normal(B),
+        ),
+        differentiated=("reward", "potential", "next_potential"),
+        stopped=("log_prob",),
+    ),
+    "discriminator_loss": Row(
+        reward.discriminator_loss,
+        dict(logit=normal(B), expert=uniform(0, 1, B)),
+        differentiated=("logit",),
+        stopped=("expert",),
+        extremes={"logit": FAR},
+    ),
+    "gradient_penalty": Row(
+        lambda scale, **x: reward.gradient_penalty(lambda x: jnp.tanh(scale @ x), **x),
+        dict(scale=normal(A), expert=normal(B, A), policy=normal(B, A), share=uniform(0, 1, B), target=uniform(0, 1)),
+        differentiated=("scale",),
+        extremes={"scale": np.zeros(A)},
+    ),
+    **{
+        f"adversarial_reward, {kind}": Row(
+            reward.adversarial_reward, {"logit": normal(B)}, {"kind": kind}, stopped=("logit",), extremes={"logit": FAR}
+        )
+        for kind in ("gail", "log", "airl")
+    },
+    "adversarial_reward, fairl": targets(lambda logit: reward.adversarial_reward(logit, "fairl"), logit=normal(B)),
     "standardise": Row(
         reward.standardise,
         dict(reward=normal(T, B), weights=uniform(0, 1, T, B)),
