@@ -1,8 +1,9 @@
 """The few types that everything shares: batches of data, and components as tuples of pure functions.
 
-Shapes: `T` time, `B` parallel environments, `K` reward channels. A component (a reward source, a weighting, an
-algorithm, a policy) is a `NamedTuple` of functions; whatever it remembers is a pytree that the caller holds and passes
-back in, so every component can be jitted, vmapped, sharded and checkpointed. Functions named `init` make that pytree.
+Shapes: `T` time, `B` parallel environments or queries, `C` candidates of a query, `K` reward channels. A component (a
+reward source, a weighting, an algorithm, a policy) is a `NamedTuple` of functions; whatever it remembers is a pytree
+that the caller holds and passes back in, so every component can be jitted, vmapped, sharded and checkpointed. Functions
+named `init` make that pytree.
 """
 
 from __future__ import annotations
@@ -33,6 +34,40 @@ class Transition(NamedTuple):
     terminated: Array  # bool [T, B]: the episode ended in a terminal state, whose value is zero
     truncated: Array  # bool [T, B]: the episode was cut (a time limit); the next state still has a value
     next_obs: PyTree  # leaves [T, B, ...]
+
+
+class PreferenceBatch(NamedTuple):
+    """`B` queries with `C` candidates each (trajectory segments, answers to a prompt), and what was said of them.
+
+    Candidates come in no order: `target`, `rank` or `binary` says which are better, never the position, so exchanging
+    candidates in all fields with a candidate axis must change no loss. Segments are cut from rollouts by transposition
+    and padded at their end to `T` steps; a one-shot answer has `T = 1`. Tokens are actions: their ids are in `action`
+    and `obs` is None, or the features that a model reads. What is unknown is None, which makes the structure static
+    under jit. Further leading axes (users, bootstrapped members) are vmapped over.
+    """
+
+    obs: PyTree  # leaves [B, C, T, ...]; None where the actions say all
+    action: Array | None  # [B, C, T, ...], token ids int [B, C, T]; None where the observations say all
+    mask: Array  # bool [B, C, T], valid steps: a prefix; a candidate without any is padding
+    target: Array  # [B, C] probability that each is the one chosen, rows sum to 1: (1, 0) the first, (.5, .5) a tie
+    next_obs: PyTree = None  # leaves [B, C, ...], what the last valid step led to
+    prompt: PyTree = None  # leaves [B, ...], shared by the candidates: features, or token ids [B, P]
+    prompt_mask: Array | None = None  # bool [B, P], valid tokens of the prompt
+    rank: Array | None = None  # int [B, C]: 0 the best, equal ones tie, -1 not ranked
+    weight: Array | None = None  # [B] of the example in a loss: 0 drops it, so that curation changes no shape
+    strength: Array | None = None  # [B] >= 0, how much better the better of two was said to be; 0 unknown
+    annotator: Array | None = None  # int [B], who judged
+    principle: Array | None = None  # [B, P], the criterion that was judged by
+    factor: Array | None = None  # [B, C, F] ratings, attributes or domain features of each candidate
+    factor_mask: Array | None = None  # bool [B, C, F], which of them are known
+    step_label: Array | None = None  # [B, C, T, L] labels of L kinds, each at the last step of what it is about
+    step_mask: Array | None = None  # bool [B, C, T, L], which of them are known
+    binary: Array | None = None  # [B, C] in [0, 1], a reaction to one candidate alone (a thumb up)
+    binary_mask: Array | None = None  # bool [B, C], which of them are known
+    source: Array | None = None  # int [B]: 0 a person, 1 a synthetic teacher, 2 a model, 3 a label changed by curation
+    behaviour_log_prob: Array | None = None  # [B, C, T] of each action under the policy that produced it
+    reference_log_prob: Array | None = None  # [B, C, T] of each action under the reference policy
+    gold: Array | None = None  # [B, C] true returns, for evaluation only: no loss may read them
 
 
 class Mean(NamedTuple):

@@ -23,10 +23,10 @@ import rlx.reward
 import rlx.value
 from rlx import exploration, optim, pareto, policy, reward, value
 from rlx.pareto.prediction import ImprovementModel
-from rlx.types import Front
+from rlx.types import Front, PreferenceBatch
 
-PACKAGES = (rlx.value, rlx.policy, rlx.exploration, rlx.reward, rlx.pareto, rlx.optim)
-COMPONENTS = {  # reward sources, weightings, parameters
+PACKAGES = (rlx.value, rlx.policy, rlx.reward, rlx.exploration, rlx.pareto, rlx.optim)
+COMPONENTS = {  # reward sources and their transforms, running statistics, weightings, parameters
     "CoKriging",
     "RewardTransform",
     "RunningMoments",
@@ -120,6 +120,11 @@ def gram(size: int, parameters: int = 6) -> Maker:
     return make
 
 
+def ranking(*shape: int) -> Maker:
+    """Ranks with ties, and some candidates that are not ranked."""
+    return lambda rng: rng.integers(-1, 3, size=shape)
+
+
 def targets(kernel: Callable[..., Any], **inputs: Maker) -> Row:
     """A kernel whose results are all constants."""
     floats = tuple(name for name, make in inputs.items() if make(np.random.default_rng(0)).dtype == np.float64)
@@ -129,6 +134,8 @@ def targets(kernel: Callable[..., Any], **inputs: Maker) -> Row:
 STREAM = dict(reward=normal(T, B), discount=uniform(0, 1, T, B), lambda_=uniform(0, 1), cut=flags(T, B))
 VALUES = dict(value=normal(T, B), next_value=normal(T, B))
 SET = dict(points=normal(N, 3), valid=mask(N))
+PREFERENCES = dict(difference=normal(B), target=uniform(0, 1, B))
+QUERIES = dict(obs=normal(B, 3, T), mask=mask(B, 3, T), target=simplex(B, 3))
 REFERENCE = dict(reference=normal(B, 3), reference_valid=mask(B))
 PROCESS = dict(
     amplitude=uniform(0.5, 1, 2),
@@ -377,6 +384,115 @@ TABLE = {
         dict(log_reward=normal(T, B), best=flags(T, B), valid=mask(T, B)),
         differentiated=("log_reward",),
         extremes={"log_reward": np.outer(np.ones(T), FAR)},
+    ),
+    **{
+        f"link_loss, {name}": Row(
+            policy.link_loss,
+            dict(z=normal(B), **({"flip_prob": uniform(0, 0.5)} if noisy else {})),
+            {"link": name.split()[0]},
+            ("z",),
+            ("flip_prob",) if noisy else (),
+            {"z": FAR},
+        )
+        for name, noisy in (
+            ("logistic", False),
+            ("probit", False),
+            ("hinge", False),
+            ("square", False),
+            ("logistic with flips", True),
+            ("probit with flips", True),
+        )
+    },
+    **{
+        f"link_prob, {link}": Row(
+            policy.link_prob, {"z": normal(B)}, {"link": link}, differentiated=("z",), extremes={"z": FAR}
+        )
+        for link in ("logistic", "probit")
+    },
+    **{
+        f"preference_loss, {name}": Row(
+            reward.preference_loss,
+            dict(
+                **PREFERENCES,
+                margin=uniform(0, 1, B),
+                scale=uniform(0.5, 2, B),
+                weight=uniform(0, 3, B),
+                smoothing=uniform(0, 0.2),
+                **({"flip_prob": uniform(0, 0.4)} if noisy else {}),
+            ),
+            {"link": name.split()[0], "unbiased": "unbiased" in name},
+            ("difference",),
+            ("target", "margin", "scale", "weight", "smoothing"),
+            {"difference": FAR},
+        )
+        for name, noisy in (
+            ("logistic", False),
+            ("hinge", False),
+            ("logistic with flips", True),
+            ("square unbiased", True),
+        )
+    },
+    **{
+        f"plackett_luce_loss, top {top}": Row(
+            reward.plackett_luce_loss,
+            dict(score=normal(B, 5), rank=ranking(B, 5), mask=mask(B, 5)),
+            {"top": top},
+            ("score",),
+            extremes={"score": np.outer(FAR, np.arange(5))},
+        )
+        for top in (None, 2)
+    },
+    **{
+        f"tie_log_prob, {model}": Row(
+            reward.tie_log_prob,
+            dict(difference=normal(B), threshold=uniform(0.1, 1)),
+            {"model": model},
+            ("difference", "threshold"),
+            extremes={"difference": FAR},
+        )
+        for model in ("rao_kupper", "davidson")
+    },
+    "centring_loss": Row(reward.centring_loss, dict(score=normal(B, 3), mask=mask(B, 3)), differentiated=("score",)),
+    **{
+        f"segment_score, {how}": Row(
+            reward.segment_score,
+            dict(reward=normal(B, T), mask=mask(B, T), discount=uniform(0.5, 1)),
+            {"how": how},
+            ("reward",),
+        )
+        for how in ("sum", "mean", "last")
+    },
+    "to_pairs": Row(
+        lambda seed, rank, obs, **x: reward.to_pairs(
+            PreferenceBatch(obs, None, **x, rank=rank), jax.random.key(seed), 2
+        ),
+        dict(seed=integers(9), rank=ranking(B, 3), **QUERIES),
+        differentiated=("obs",),
+    ),
+    "swap_candidates": Row(
+        lambda where, obs, **x: reward.swap_candidates(PreferenceBatch(obs, None, **x), where),
+        dict(where=flags(B), **QUERIES),
+        differentiated=("obs",),
+    ),
+    "flip_labels": Row(
+        lambda where, obs, **x: reward.flip_labels(PreferenceBatch(obs, None, **x), where),
+        dict(where=flags(B), obs=normal(B, 2, T), mask=mask(B, 2, T), target=simplex(B, 2)),
+        differentiated=("target",),
+    ),
+    "bootstrap_indices": Row(lambda seed: reward.bootstrap_indices(jax.random.key(seed), T, B), {"seed": integers(9)}),
+    "synthetic_teacher": Row(
+        lambda seed, skip, equal, **x: reward.synthetic_teacher(jax.random.key(seed), **x, skip=skip, equal=equal),
+        dict(
+            seed=integers(9),
+            reward=normal(B, 3, T),
+            mask=mask(B, 3, T),
+            beta=uniform(0.5, 2),
+            discount=uniform(0.5, 1),
+            mistake=uniform(0, 0.3),
+            skip=uniform(-2, 0),
+            equal=uniform(0, 0.5),
+        ),
+        stopped=("reward",),
     ),
     "epic_canonical": Row(
         reward.epic_canonical,

@@ -9,6 +9,7 @@ from rlx.policy.distribution import (
     tanh_log_det,
 )
 from rlx.policy.gflownet import order_loss_pair, order_loss_pareto, tb_log_reward
+from rlx.policy.link import link_loss, link_prob
 from rlx.policy.surrogate import (
     adapt_kl_coefficient,
     clip_fraction,
@@ -27,6 +28,8 @@ __all__ = [
     "gaussian_entropy",
     "gaussian_kl",
     "kl_estimate",
+    "link_loss",
+    "link_prob",
     "order_loss_pair",
     "order_loss_pareto",
     "policy_gradient_loss",

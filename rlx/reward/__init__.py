@@ -1,6 +1,7 @@
-"""Rewards: sources and their combinators, running normalisation, distances between reward functions, rewards
-from behaviour."""
+"""Rewards: sources and their combinators, running normalisation, preference data and choice models, rewards from
+behaviour, distances between reward functions."""
 
+from rlx.reward.choice import centring_loss, plackett_luce_loss, preference_loss, tie_log_prob
 from rlx.reward.distance import (
     dard_canonical,
     epic_canonical,
@@ -12,6 +13,14 @@ from rlx.reward.distance import (
 )
 from rlx.reward.irl import adversarial_reward, airl_logit, discriminator_loss, gradient_penalty, mce_irl_loss
 from rlx.reward.moments import RunningMoments, init_moments, merge_moments, normalise, update_moments
+from rlx.reward.preference import (
+    bootstrap_indices,
+    flip_labels,
+    segment_score,
+    swap_candidates,
+    synthetic_teacher,
+    to_pairs,
+)
 from rlx.reward.source import chain, extrinsic, stack
 from rlx.reward.transform import RewardTransform, centre, normalise_by_return
 
@@ -20,13 +29,16 @@ __all__ = [
     "RunningMoments",
     "adversarial_reward",
     "airl_logit",
+    "bootstrap_indices",
     "centre",
+    "centring_loss",
     "chain",
     "dard_canonical",
     "discriminator_loss",
     "epic_canonical",
     "epic_canonical_samples",
     "extrinsic",
+    "flip_labels",
     "gradient_penalty",
     "init_moments",
     "mce_irl_loss",
@@ -34,9 +46,16 @@ __all__ = [
     "normalise",
     "normalise_by_return",
     "pearson_distance",
+    "plackett_luce_loss",
+    "preference_loss",
     "reward_distance",
+    "segment_score",
     "stack",
     "standardise",
     "starc_canonical",
+    "swap_candidates",
+    "synthetic_teacher",
+    "tie_log_prob",
+    "to_pairs",
     "update_moments",
 ]
