@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.peers.environment import MARK
+
 _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}  # Linux system call numbers
 _INHERIT, _EXCLUDE_KERNEL, _EXCLUDE_HYPERVISOR = 1 << 1, 1 << 5, 1 << 6
-MARK = "MEASURED "
 
 Lap = dict[str, Any]  # "cpu_s", "wall_s", and "cycles" or None
 

@@ -1,19 +1,22 @@
-"""Environments of the peers: `.peers/NAME`, made on first use from `NAME.txt`.
+"""Environments of the peers: `.peers/NAME`, made on first use from `NAME.txt`, and measuring processes in them.
 
 With uv where it is on the path, else with venv and pip.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 HERE = Path(__file__).resolve().parent
-NAMES = ("rejax", "brax")
+MARK = "MEASURED "  # before the line of JSON that is a process's result
+TIMEOUT = 1800  # seconds for one measurement
 
 
 class PeerError(Exception):
@@ -41,6 +44,31 @@ def python_of(name: str) -> Path:
         _call([str(python), "-m", "pip", "install", "--quiet", "--requirement", str(requirements)])
     stamp.write_text(requirements.read_text())
     return python
+
+
+def run_worker(module: str, peer: str | None, spec: dict[str, Any]) -> dict[str, Any]:
+    """The result of a measuring process: `module` with `spec` (JSON) as argument; or `{"error": line}`.
+
+    Args:
+      peer: whose Python runs it; None: this one.
+    """
+    try:
+        python = sys.executable if peer is None else str(python_of(peer))
+    except PeerError as error:
+        return {"error": str(error)}
+    command = [python, "-W", "ignore", "-m", module, json.dumps(spec)]
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    try:
+        done = subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return {"error": f"no result within {TIMEOUT} s"}
+    for line in done.stdout.splitlines():
+        if line.startswith(MARK):
+            return json.loads(line.removeprefix(MARK))
+    lines = done.stderr.strip().splitlines()
+    return {"error": lines[-1] if lines else f"exit status {done.returncode}"}
 
 
 def _call(command: list[str]) -> None:
