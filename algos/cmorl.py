@@ -1,8 +1,10 @@
-"""C-MORL (Liu et al., "Efficient Discovery of Pareto Front for Multi-Objective Reinforcement Learning", 2025).
+"""C-MORL: a front extended by constrained policy optimisation (Liu et al., 2025).
 
 In the first stage learners with fixed weights find parts of the front. In the second the most isolated policies of the
 archive are extended: for each objective a learner goes on from there to improve it, while a logarithmic barrier keeps
 the other objectives above a share of what they were. Every policy on the way is offered to the archive.
+
+Source: Liu et al., "Efficient Discovery of Pareto Front for Multi-Objective Reinforcement Learning" (2025).
 """
 
 from __future__ import annotations

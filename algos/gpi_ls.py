@@ -1,10 +1,12 @@
-"""GPI linear support (Alegre et al., "Sample-Efficient Multi-Objective Learning via Generalized Policy Improvement
-Prioritization", 2023).
+"""GPI-LS: one policy for all preferences, trained where it promises most (Alegre et al., 2023).
 
-One learner conditioned on the preference, DQN or SAC, that acts by the best of its policies for a support of
-preferences. The support follows the convex coverage set: next comes the corner weight at which generalised policy
+A learner conditioned on the preference, DQN or SAC, acts by the best of its policies for a support of preferences
+(generalised policy improvement). The support follows the convex coverage set: next come the corner weights at which
 improvement promises most beyond the best known values. The paper begins with the corners of the simplex. Here the
 support is filled up with evenly spread preferences: a policy that sees one objective alone can be hard to learn.
+
+Source: Alegre et al., "Sample-Efficient Multi-Objective Learning via Generalized Policy Improvement Prioritization"
+(2023).
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ import jax
 import jax.numpy as jnp
 
 from rlx import check
-from rlx.algos import dqn, sac
+from rlx.algos import dqn as dqn_module
+from rlx.algos import sac as sac_module
 from rlx.algos.pgmorl import spread_weights
 from rlx.envs.wrappers import Preference, PreferenceParams
 from rlx.pareto import archive_insert, corner_weights, improvement_priority
 from rlx.runtime.members import evaluate_preferences
+from rlx.space import PREFERENCE, Discrete, from_gymnax
 from rlx.types import Algorithm, Array, Environment, Front, Policy, PyTree
 
 
@@ -36,7 +40,8 @@ class Config:
     )
     episodes: int = 1  # to evaluate a preference with, not counted as environment steps; more where chance plays a part
     discount: float = 0.99  # of the evaluated returns, which should be the learner's
-    learner: dqn.Config | sac.Config = dataclasses.field(default_factory=dqn.Config)  # relabel and improve are set here
+    dqn: dqn_module.Config = dataclasses.field(default_factory=dqn_module.Config)  # for Discrete actions; acts by GPI
+    sac: sac_module.Config = dataclasses.field(default_factory=sac_module.Config)  # for a Box of actions; acts by GPI
 
     def __post_init__(self) -> None:
         for name in ("num_updates", "support", "num_corners", "episodes"):
@@ -64,8 +69,10 @@ def make(config: Config, env: Environment, env_params: Any = None) -> Algorithm:
     conditioned = Preference(env)
     inner = env.default_params if env_params is None else env_params
     num_objectives = conditioned.num_objectives
-    settings = dataclasses.replace(config.learner, relabel=max(1, config.learner.relabel), improve=True)
-    make_learner = sac.make if isinstance(settings, sac.Config) else dqn.make
+    discrete = isinstance(from_gymnax(env.action_space(inner)), Discrete)
+    settings = config.dqn if discrete else config.sac
+    settings = dataclasses.replace(settings, relabel=max(1, settings.relabel), improve=True)
+    make_learner: Any = dqn_module.make if discrete else sac_module.make
     ref = getattr(env, "reference_point", None)
     ref = None if ref is None or num_objectives > 3 else jnp.asarray(ref, jnp.float32)
 
@@ -75,11 +82,11 @@ def make(config: Config, env: Environment, env_params: Any = None) -> Algorithm:
     def learner(preferences: Array, probability: Array) -> Algorithm:
         return make_learner(settings, conditioned, params(preferences, probability))
 
+    check.in_range("support", config.support, num_objectives)
     spread = spread_weights(config.support, num_objectives)
     nothing = Front(jnp.zeros((config.support, num_objectives)), jnp.zeros(config.support, bool))
-    share = jnp.repeat(
-        jnp.array([1.0 / config.support, 1.0 / config.num_corners]), jnp.array([config.support, config.num_corners])
-    )
+    sizes = (config.support, config.num_corners)
+    share = jnp.concatenate([jnp.full(size, 1.0 / size) for size in sizes])
 
     def first() -> tuple[Array, Array]:
         """Preferences and their probabilities before anything is known: all over the simplex, no corners yet."""
@@ -133,8 +140,16 @@ def make(config: Config, env: Environment, env_params: Any = None) -> Algorithm:
         return State(inner_state, preferences, probability, front, key), metrics
 
     def policy(state: State) -> Policy:
-        """It acts for the preference in the observation: evaluate it on `rlx.envs.wrappers.Preference`."""
-        return learner(state.preferences, state.probability).policy(state.learner)
+        """It acts for the preference in the observation, and where there is none for that of equal weights."""
+        inner = learner(state.preferences, state.probability).policy(state.learner)
+        even = jnp.full(num_objectives, 1.0 / num_objectives)
+
+        def act(key: Array, obs: PyTree, carry: PyTree, reset: Array, greedy: bool = False) -> tuple[Array, PyTree]:
+            if not (isinstance(obs, dict) and PREFERENCE in obs):
+                obs = jax.vmap(conditioned.observe, (0, None))(obs, even)
+            return inner.act(key, obs, carry, reset, greedy)
+
+        return Policy(inner.init, act)
 
     steps = config.num_updates * example.steps_per_update
     return Algorithm(init, update, policy, steps, example.channels, front=lambda state: state.front)

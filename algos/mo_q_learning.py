@@ -1,10 +1,12 @@
-"""Scalarised multi-objective Q-learning (Van Moffaert, Drugan, Nowé, "Scalarized Multi-Objective Reinforcement
-Learning: Novel Design Techniques", 2013).
+"""Scalarised multi-objective Q-learning: a table of value vectors (Van Moffaert, Drugan and Nowé, 2013).
 
-A table of value vectors, learned with the greedy action of their utility. It finds one policy; sweep or vmap over
-weights for a set of them. Linear weights find the convex hull of the front only. Chebyshev's utility can prefer points
-inside it, but not reliably: it ranks what is left to collect from a state, without what has been collected on the way
-there, and its Bellman equation does not hold.
+Actions are greedy in a utility of the vectors. It finds one policy; sweep or vmap over weights for a set of them.
+Linear weights find the convex hull of the front only. Chebyshev's utility can prefer points inside it, but not
+reliably: it ranks what is left to collect from a state, without what has been collected on the way there, and its
+Bellman equation does not hold.
+
+Source: Van Moffaert, Drugan and Nowé, "Scalarized Multi-Objective Reinforcement Learning: Novel Design Techniques"
+(2013).
 """
 
 from __future__ import annotations
@@ -160,4 +162,10 @@ def make(
 
         return Policy(lambda batch_size: (), act)
 
-    return Algorithm(init, update, policy, steps_per_update, channels)
+    def learned(state: State) -> tuple[Array, Array]:
+        return state.q, state.best
+
+    def with_learned(state: State, table: tuple[Array, Array]) -> State:
+        return state._replace(q=table[0], best=table[1])
+
+    return Algorithm(init, update, policy, steps_per_update, channels, learned, with_learned)

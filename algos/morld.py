@@ -1,9 +1,11 @@
-"""Multi-objective reinforcement learning based on decomposition (Felten, Talbi and Danoy, "Multi-Objective
-Reinforcement Learning Based on Decomposition: A Taxonomy and Framework", 2024).
+"""MORL/D: multi-objective reinforcement learning based on decomposition (Felten, Talbi and Danoy, 2024).
 
 A population of learners, each with a weight vector and so a scalar problem of its own. They cooperate: a learner may
 begin from what its neighbour has learned, weights move apart along the front, and an archive keeps every policy that no
 other dominates. But for a first sweep with transfer all members learn side by side; in the paper they take turns.
+
+Source: Felten, Talbi and Danoy, "Multi-Objective Reinforcement Learning Based on Decomposition: A Taxonomy and
+Framework" (2024).
 """
 
 from __future__ import annotations

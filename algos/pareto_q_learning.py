@@ -1,10 +1,12 @@
-"""Pareto Q-learning (Van Moffaert, Nowé, "Multi-Objective Reinforcement Learning using Sets of Pareto Dominating
-Policies", 2014).
+"""Pareto Q-learning: the whole front in one run, concave or not (Van Moffaert and Nowé, 2014).
 
-For every state and action a table holds the mean reward and, apart from it, a set of value vectors of what follows; so
-one run learns the whole front, also where it is concave, and `policy` follows any point of it. For deterministic
-transitions (a chance successor would overwrite what another one taught; its vectors are those of one outcome), and of
-a size that tables allow.
+For every state and action a table holds the mean reward and, apart from it, a set of value vectors of what follows;
+the policy follows any point of the front. For deterministic transitions (of a chance successor the last one met
+counts), and of a size that tables allow.
+
+Source: Van Moffaert and Nowé, "Multi-Objective Reinforcement Learning using Sets of Pareto Dominating Policies" (2014).
+Here sets are backed up from the last step of a rollout to the first, so that what is found is known at the start at
+once, and actions not tried yet are preferred.
 """
 
 from __future__ import annotations
@@ -32,7 +34,8 @@ class Config:
     num_steps: int = 32  # steps of each environment in one update
     capacity: int = 16  # value vectors kept for each state and action; the most crowded are dropped
     discount: float = 0.99  # per step, for channels that do not say; 1 if all episodes end
-    # what the greedy action has most of: hypervolume, vectors that no action's dominate, or whether it has any of those
+    # what the greedy action has most of: hypervolume (for few channels), vectors that no action's dominate, or whether
+    # it has any of those
     exploration: Literal["hypervolume", "cardinality", "pareto"] = "hypervolume"
     epsilon_start: float = 1.0  # probability of a random action at the first update
     epsilon_end: float = 0.1  # the same from `epsilon_steps` on
@@ -52,7 +55,8 @@ class State(NamedTuple):
 
     mean: Array  # [S, A, K]: mean reward
     visits: Array  # int32 [S, A]
-    after: Front  # [S, A, C, K] and [S, A, C]: values of what follows, not yet discounted; none before the first visit
+    after: Front  # [S, A, C, K] and [S, A, C]: values from the next step on, none before the first visit
+    total: Array  # [S, A, C, K]: the same without any discount
     discount: Array  # [K]
     target: Array  # [K]: the return whose nearest known one `policy` follows; infinite entries: the best known
     start: Array  # int32 []: the first state of the first environment, whose front is reported
@@ -68,8 +72,8 @@ def value_sets(state: State) -> Front:
     return Front(state.mean[:, :, None] + state.discount * state.after.points, state.after.valid)
 
 
-def front(state: State, index: Array | int | None = None) -> Front:
-    """The known values of a state (by its number; default: the first one) that no other dominates: `[A C, K]`."""
+def discounted_front(state: State, index: Array | int | None = None) -> Front:
+    """The known values of a state (by its number; default: the first) that no other dominates: `[A C, K]`."""
     return _best(jax.tree.map(lambda x: x[state.start if index is None else index], value_sets(state)))
 
 
@@ -84,7 +88,8 @@ def make(
     """Pareto Q-learning on `env`, for the channels of `rewards` (by default the environment's).
 
     Its policy plays for the point of the front nearest to `State.target`, at first the ideal (the best of each
-    channel): `policy(state._replace(target=point))` follows a chosen one, a row of `front(state)`.
+    channel): `policy(state._replace(target=point))` follows a chosen one, a row of `discounted_front(state)`.
+    `front` has the same points without discount.
 
     Args:
       reference: `K` values below all returns of interest, for the hypervolume; default `env.reference_point`.
@@ -132,28 +137,39 @@ def make(
         visits = state.visits.at[obs, action].add(1)
         surprise = reward - state.mean[obs, action]
         mean = state.mean.at[obs, action].add(surprise / visits[obs, action][..., None])
+        # a reward that never varies is kept exactly: rounding would tell equal vectors apart
+        near = jnp.abs(mean[obs, action] - reward) <= 1e-5 * (1 + jnp.abs(reward))
+        mean = mean.at[obs, action].set(jnp.where(near, reward, mean[obs, action]))
         return state._replace(mean=mean, visits=visits)
 
     empty = Front(jnp.zeros((config.capacity, num_channels)), jnp.zeros(config.capacity, bool))
-    zero = empty._replace(valid=empty.valid.at[0].set(True))
 
-    def thin(best: Front) -> Front:
-        return archive_insert(empty, *best)[0]
+    def thin(best: Front) -> tuple[Array, Array]:
+        kept, index = archive_insert(empty, *best)
+        return jnp.maximum(index - config.capacity, 0), kept.valid
 
-    def front_rows(best: Front) -> Front:
-        order = jnp.argsort(~best.valid, stable=True)[: config.capacity]
-        return Front(*(x[order] for x in best))
+    def first_rows(best: Front) -> tuple[Array, Array]:
+        index = jnp.argsort(~best.valid, stable=True)[: config.capacity]
+        return index, best.valid[index]
 
     def back_up(state: State, step: tuple[Array, Array, Array, Array]) -> tuple[State, None]:
         obs, action, terminated, next_obs = step
-        points = state.mean[next_obs][:, :, None] + state.discount * state.after.points[next_obs]
-        best = jax.vmap(_best)(Front(points, state.after.valid[next_obs]))
+        mean = state.mean[next_obs][:, :, None]
+        values = Front(mean + state.discount * state.after.points[next_obs], state.after.valid[next_obs])
+        best = jax.vmap(_best)(values)
         too_many = jnp.any(best.valid.sum(1) > config.capacity)
-        kept = jax.lax.cond(too_many, jax.vmap(thin), jax.vmap(front_rows), best)
-        over = terminated | ~kept.valid.any(1)  # nothing follows, or nothing is known of it: zero
-        kept = jax.tree.map(lambda new, end: jnp.where(over.reshape(-1, *(1,) * end.ndim), end, new), kept, zero)
-        after = jax.tree.map(lambda old, new: old.at[obs, action].set(new), state.after, kept)
-        return state._replace(after=after), None
+        index, valid = jax.lax.cond(too_many, jax.vmap(thin), jax.vmap(first_rows), best)
+        totals = (mean + state.total[next_obs]).reshape(best.points.shape)
+        over = terminated | ~valid.any(1)  # nothing follows, or nothing is known of it: zero
+        some = valid & ~over[:, None]
+        points, total = (
+            jnp.where(some[..., None], jnp.take_along_axis(x, index[..., None], axis=1), 0.0)
+            for x in (best.points, totals)
+        )
+        valid = some.at[:, 0].set(some[:, 0] | over)
+        new = (Front(points, valid), total)
+        after, total = jax.tree.map(lambda old, x: old.at[obs, action].set(x), (state.after, state.total), new)
+        return state._replace(after=after, total=total), None
 
     # --- 3. One update ---
 
@@ -172,10 +188,8 @@ def make(
         steps = (batch.obs, batch.action, batch.terminated, batch.next_obs)
         state, _ = jax.lax.scan(back_up, state, steps, reverse=True)
         source, source_metrics = rewards.update(source, batch, source_key)
-        known = front(state)
         metrics = {"epsilon": rate, "episode_return": returns, "episode_length": lengths}
-        metrics |= {"front/size": known.valid.sum(), "front/hypervolume": hypervolume(known.points, ref, known.valid)}
-        metrics |= prefixed("source", source_metrics)
+        metrics |= {"front_size": discounted_front(state).valid.sum()} | prefixed("source", source_metrics)
         state = state._replace(envs=envs, episodes=episodes, source=source, updates=state.updates + 1, key=key)
         return state, metrics
 
@@ -187,6 +201,7 @@ def make(
             jnp.zeros((*table, num_channels)),
             jnp.zeros(table, jnp.int32),
             Front(jnp.zeros((*table, config.capacity, num_channels)), jnp.zeros((*table, config.capacity), bool)),
+            jnp.zeros((*table, config.capacity, num_channels)),
             problem.discounts(config.discount),
             jnp.full(num_channels, jnp.inf),
             envs.obs[0],
@@ -222,7 +237,11 @@ def make(
 
         return Policy(lambda batch_size: jnp.zeros((batch_size, num_channels)), act)
 
-    return Algorithm(init, update, policy, steps_per_update, channels)
+    def front(state: State) -> Front:
+        values = state.mean[state.start][:, None] + state.total[state.start]
+        return Front(values.reshape(-1, num_channels), discounted_front(state).valid)
+
+    return Algorithm(init, update, policy, steps_per_update, channels, front=front)
 
 
 def _undominated(sets: Front) -> Array:

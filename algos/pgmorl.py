@@ -1,7 +1,9 @@
-"""PGMORL (Xu et al., "Prediction-Guided Multi-Objective Reinforcement Learning for Continuous Robot Control", 2020).
+"""PGMORL: prediction-guided multi-objective reinforcement learning (Xu et al., 2020).
 
 A population of policies along the front. A model, fitted to what training near a policy has brought, predicts what each
 policy would gain under each of some weights; the pairs whose predictions make the best front are trained next.
+
+Source: Xu et al., "Prediction-Guided Multi-Objective Reinforcement Learning for Continuous Robot Control" (2020).
 """
 
 from __future__ import annotations

@@ -387,15 +387,16 @@ class Preference(WrapperWithMemory):
         reset_key, preference_key = jax.random.split(key)
         obs, inner = self.env.reset_env(reset_key, params.inner)
         preference = self.sample_preference(preference_key, params)
-        return self._observe(obs, preference), Wrapped(inner, preference)
+        return self.observe(obs, preference), Wrapped(inner, preference)
 
     def step_env(
         self, key: Array, state: Wrapped, action: Array, params: PreferenceParams
     ) -> tuple[PyTree, Wrapped, Array, Array, Any]:
         obs, inner, reward, terminated, info = self.env.step_env(key, state.inner, action, params.inner)
-        return self._observe(obs, state.memory), Wrapped(inner, state.memory), reward, terminated, info
+        return self.observe(obs, state.memory), Wrapped(inner, state.memory), reward, terminated, info
 
-    def _observe(self, obs: PyTree, preference: Array) -> dict[str, Any]:
+    def observe(self, obs: PyTree, preference: Array) -> dict[str, Any]:
+        """An observation of the wrapped environment together with a preference."""
         return {**(obs if isinstance(obs, dict) else {"observation": obs}), space.PREFERENCE: preference}
 
     def is_truncated(self, state: Wrapped, params: PreferenceParams) -> Array:

@@ -9,7 +9,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlx import algos, envs, exploration, nets, pareto, policy, reward, runtime, space, types, value
+    from rlx import algos, envs, exploration, nets, optim, pareto, policy, reward, runtime, space, types, value
 
 __version__ = "0.1.0"
 
@@ -18,6 +18,7 @@ __all__ = [
     "envs",
     "exploration",
     "nets",
+    "optim",
     "pareto",
     "policy",
     "reward",

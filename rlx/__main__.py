@@ -37,7 +37,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
-ALGORITHMS = ("ppo", "pqn", "dqn", "sac")  # modules of rlx.algos with `Config` and `make`
+ALGORITHMS = (
+    "ppo",
+    "pqn",
+    "dqn",
+    "sac",
+    "morld",
+    "cmorl",
+    "pgmorl",
+    "gpi_ls",
+    "pcn",
+    "mo_q_learning",
+    "pareto_q_learning",
+)  # modules of rlx.algos with `Config` and `make`
 DEFAULT_CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/rlx-jax"
 EVALUATIONS = 10  # in a run, where --eval-every does not say
 
@@ -397,7 +409,7 @@ def _list(command: str, arguments: list[str]) -> None:
     print("algorithms")
     for name in ALGORITHMS:
         source = (Path(__file__).parent / "algos" / f"{name}.py").read_text()
-        print(f"  {name:5}{(ast.get_docstring(ast.parse(source)) or '').splitlines()[0]}")
+        print(f"  {name:19}{(ast.get_docstring(ast.parse(source)) or '').splitlines()[0]}")
     print("environments")
     for name in envs.names():
         print(f"  {name}")

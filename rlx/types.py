@@ -125,7 +125,7 @@ class Algorithm(NamedTuple):
     entry for each channel, or `Mean`s of those; the driver averages them over updates.
 
     An algorithm that keeps several policies, or one that is told what to aim at, has `front`: the returns that they
-    reach, `points [N, K]` with one column for each channel, undiscounted as evaluation has them. The driver logs their
+    reach, `points [N, K]` with one column for each channel, as the algorithm measures them. The driver logs their
     hypervolume where the environment has a `reference_point`, and writes them beside its tables.
     """
 

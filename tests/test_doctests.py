@@ -9,7 +9,7 @@ import pkgutil
 
 import pytest
 
-PACKAGES = ("rlx.value", "rlx.policy", "rlx.reward", "rlx.exploration", "rlx.pareto")
+PACKAGES = ("rlx.value", "rlx.policy", "rlx.reward", "rlx.exploration", "rlx.pareto", "rlx.optim")
 MODULES = [
     module.name
     for package in PACKAGES

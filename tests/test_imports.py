@@ -15,7 +15,7 @@ ROOT = Path(__file__).resolve().parent.parent
 # A module may import modules of its own layer and of lower ones; `__main__` may import everything.
 LAYERS = {
     "base": ("rlx", "rlx.types", "rlx.space", "rlx.check"),
-    "kernels": ("rlx.value", "rlx.policy", "rlx.reward", "rlx.exploration", "rlx.pareto"),
+    "kernels": ("rlx.value", "rlx.policy", "rlx.reward", "rlx.exploration", "rlx.pareto", "rlx.optim"),
     "nets": ("rlx.nets",),
     "runtime": ("rlx.runtime",),
     "envs": ("rlx.envs",),

@@ -16,14 +16,17 @@ import numpy as np
 import pytest
 
 import rlx.exploration
+import rlx.optim
 import rlx.pareto
 import rlx.policy
 import rlx.value
-from rlx import exploration, pareto, policy, value
+from rlx import exploration, optim, pareto, policy, value
+from rlx.pareto.prediction import ImprovementModel
 from rlx.types import Front
 
-PACKAGES = (rlx.value, rlx.policy, rlx.exploration, rlx.pareto)
-COMPONENTS = {  # reward sources and weightings
+PACKAGES = (rlx.value, rlx.policy, rlx.exploration, rlx.pareto, rlx.optim)
+COMPONENTS = {  # reward sources, weightings, parameters
+    "CoKriging",
     "exponentiated_gradient",
     "from_gram",
     "hypervolume_guided",
@@ -32,6 +35,7 @@ COMPONENTS = {  # reward sources and weightings
     "pid_lagrangian",
     "recap",
     "rnd",
+    "utility_gradient",
     "visit_count",
 }
 HOST_ONLY = {
@@ -114,6 +118,13 @@ STREAM = dict(reward=normal(T, B), discount=uniform(0, 1, T, B), lambda_=uniform
 VALUES = dict(value=normal(T, B), next_value=normal(T, B))
 SET = dict(points=normal(N, 3), valid=mask(N))
 REFERENCE = dict(reference=normal(B, 3), reference_valid=mask(B))
+PROCESS = dict(
+    amplitude=uniform(0.5, 1, 2),
+    length=uniform(0.5, 1, 2, 2),
+    rho=normal(1),
+    noise=uniform(0.2, 0.5, 2),
+    mean=normal(2),
+)
 FAR = np.array([1e4, -1e4, 0.0])
 LOGITS = np.array([[0.0, -np.inf, 1.0, -np.inf], [1e4, -1e4, 0.0, 0.0], [-np.inf, -np.inf, -np.inf, 3.0]])
 
@@ -444,8 +455,76 @@ TABLE = {
         {"seed": integers(9)},
         {"kind": "gaussian"},
     ),
+    "sample_directions": Row(
+        lambda seed, low, high: pareto.sample_directions(jax.random.key(seed), B, low, high),
+        dict(seed=integers(9), low=uniform(-1, 0, 2), high=uniform(0, 1, 2)),
+        differentiated=("low", "high"),
+    ),
     "unit_direction": Row(pareto.unit_direction, {"angle": normal(T, 2)}, differentiated=("angle",)),
     "corner_weights": targets(pareto.corner_weights, **SET),
+    "neighbours": targets(lambda weights: pareto.neighbours(weights, 2), weights=simplex(N, 3)),
+    "psa_weight_update": targets(
+        lambda value, weight, points, valid, delta: pareto.psa_weight_update(
+            value, weight, Front(points, valid), delta
+        ),
+        value=normal(3),
+        weight=simplex(3),
+        delta=uniform(0.1, 0.5),
+        **SET,
+    ),
+    "select_isolated": targets(
+        lambda points, valid, excluded: pareto.select_isolated(Front(points, valid), 3, excluded),
+        excluded=flags(N),
+        **SET,
+    ),
+    "extension_threshold": Row(
+        pareto.extension_threshold, dict(value=normal(N, 3), fraction=uniform(0.5, 1)), differentiated=("value",)
+    ),
+    "improvement_priority": Row(
+        lambda weights, improved, points, valid: pareto.improvement_priority(weights, improved, Front(points, valid)),
+        dict(weights=simplex(B, 3), improved=normal(B, 3), **SET),
+        differentiated=("improved",),
+        stopped=("points",),
+    ),
+    "fit_improvement": targets(
+        lambda weight, gain, count: tuple(pareto.fit_improvement(weight, gain, count, 5)),
+        weight=uniform(0, 1, N),
+        gain=normal(N),
+        count=uniform(0, 1, N),
+    ),
+    "predict_improvement": Row(
+        lambda weight, **model: pareto.predict_improvement(ImprovementModel(**model), weight),
+        dict(weight=uniform(0, 1, N), height=normal(), rate=uniform(1, 3), centre=uniform(0, 1), offset=normal()),
+        differentiated=("weight", "height", "rate", "centre", "offset"),
+        extremes={"weight": np.array([1e4] * N)},
+    ),
+    "select_by_prediction": targets(
+        lambda points, valid, predicted, possible, ref: pareto.select_by_prediction(
+            Front(points, valid), predicted, possible, 2, ref, 0.1
+        ),
+        points=normal(3, 2),
+        valid=mask(3),
+        predicted=normal(4, 2),
+        possible=mask(4),
+        ref=constant(-3.0, -3.0),
+    ),
+    "bin_elites": targets(pareto.bin_elites, values=normal(N, 3), valid=mask(N), directions=simplex(B, 3)),
+    "gpi_action": targets(value.gpi_action, q=normal(B, 2, A, 3), weights=normal(B, 3), mask=mask(B, 2, A)),
+    "envelope_target": targets(
+        value.envelope_target,
+        next_q_online=normal(B, 2, A, 3),
+        next_q_target=normal(B, 2, A, 3),
+        reward=normal(B, 3),
+        discount=uniform(0, 1, B, 3),
+        weights=simplex(B, 2, 3),
+        mask=mask(B, 2, A),
+    ),
+    "pcn_command": Row(
+        lambda seed, **x: pareto.pcn_command(jax.random.key(seed), **x),
+        dict(seed=integers(9), returns=normal(N, 3), horizon=uniform(1, 9, N), valid=mask(N)),
+        stopped=("returns", "horizon"),
+    ),
+    "pcn_priority": targets(pareto.pcn_priority, returns=normal(N, 3), valid=mask(N), threshold=uniform(0, 1)),
     "interior_point_barrier": Row(
         pareto.interior_point_barrier,
         dict(cost=normal(3), limit=uniform(0, 2, 3), sharpness=uniform(5, 20), margin=uniform(0.1, 0.5)),
@@ -514,6 +593,29 @@ TABLE = {
         radius=uniform(0.05, 0.1),
         tolerance=uniform(0.001, 0.01),
     ),
+    "box_subdivision": targets(
+        lambda low, high, target: pareto.box_subdivision(lambda x: (x + target) / 2, low, high, 6, capacity=8),
+        low=uniform(-2, -1, 2),
+        high=uniform(1, 2, 2),
+        target=uniform(-0.5, 0.5, 2),
+    ),
+    "shapley_modality": Row(pareto.shapley_modality, {"outputs": normal(8, B, A)}, differentiated=("outputs",)),
+    "agm_coefficients": targets(
+        pareto.agm_coefficients, score=uniform(0, 2, 3), average=uniform(0, 2, 3), alpha=uniform(0, 2)
+    ),
+    "scale_cotangent": Row(pareto.scale_cotangent, dict(x=normal(T, B), scale=normal(B)), stopped=("scale",)),
+    "mutual_information_loss": Row(
+        pareto.mutual_information_loss,
+        {"logits": normal(B, A)},
+        differentiated=("logits",),
+        extremes={"logits": LOGITS},
+    ),
+    "refine_target": Row(
+        pareto.refine_target,
+        dict(logits=normal(B, A), domain_log_prob=uniform(-3, 0, B, A)),
+        differentiated=("logits", "domain_log_prob"),
+        extremes={"domain_log_prob": np.outer(FAR, np.arange(A))},
+    ),
     "nelder_mead_init": targets(pareto.nelder_mead_init, simplex=normal(4, 3)),
     "nelder_mead_update": targets(
         lambda simplex, values: functools.reduce(pareto.nelder_mead_update, values, pareto.nelder_mead_init(simplex)),
@@ -545,6 +647,44 @@ TABLE = {
         low=uniform(0, 1),
         high=uniform(1, 2),
         unit=uniform(0.5, 2),
+    ),
+    "cokriging_posterior": Row(
+        lambda amplitude, length, rho, noise, mean, **x: optim.cokriging_posterior(
+            optim.CoKriging(amplitude, length, rho, noise, mean), **x
+        ),
+        dict(
+            **PROCESS,
+            x=normal(N, 2),
+            fidelity=integers(2, N),
+            y=normal(N),
+            query=normal(B, 2),
+            valid=mask(N),
+        ),
+        differentiated=("amplitude", "length", "rho", "noise", "mean", "x", "y", "query"),
+    ),
+    "cokriging_log_likelihood": Row(
+        lambda amplitude, length, rho, noise, mean, **x: optim.cokriging_log_likelihood(
+            optim.CoKriging(amplitude, length, rho, noise, mean), **x
+        ),
+        dict(**PROCESS, x=normal(N, 2), fidelity=integers(2, N), y=normal(N), valid=mask(N)),
+        differentiated=("amplitude", "length", "rho", "noise", "mean", "x", "y"),
+    ),
+    "fit_cokriging": Row(
+        lambda seed, **x: optim.fit_cokriging(jax.random.key(seed), **x, num_fidelities=2, restarts=2, steps=3),
+        dict(seed=integers(9), x=uniform(0, 1, N, 2), fidelity=integers(2, N), y=normal(N), valid=mask(N)),
+        stopped=("x", "y"),
+    ),
+    "expected_improvement": Row(
+        optim.expected_improvement,
+        dict(mean=normal(B), std=uniform(0.5, 1, B), best=normal()),
+        differentiated=("mean", "std", "best"),
+        extremes={"mean": FAR, "std": np.zeros(B)},
+    ),
+    "variable_fidelity_improvement": Row(
+        lambda root, **x: optim.variable_fidelity_improvement(covariance=root @ root.swapaxes(-1, -2), **x),
+        dict(mean=normal(B, 2), root=normal(B, 2, 4), noise=uniform(0.1, 1, 2), cost=uniform(1, 9, 2), best=normal()),
+        differentiated=("mean", "root", "noise", "cost", "best"),
+        extremes={"root": np.zeros((B, 2, 4))},
     ),
     **{
         f"recap_weights, {signal}": Row(

@@ -170,8 +170,8 @@ CLAIM = Claim(
         Condition("distance, below that of the best ideal", "distance", f"ideal {BEST}: distance", 0.2, direction=-1),
         Condition("mass on the front, above 0.9", "mass", 0.9),
         Condition("share of front cells more probable than by a uniform draw, above 0.8", "covered", 0.8),
-        Condition("entropy falls in the second third", *ENTROPY[1::-1], direction=-1, paired=True),
-        Condition("and in the last third", *ENTROPY[2:0:-1], direction=-1, paired=True),
+        Condition("entropy falls in the second third", ENTROPY[1], ENTROPY[0], direction=-1, paired=True),
+        Condition("and in the last third", ENTROPY[2], ENTROPY[1], direction=-1, paired=True),
     ),
     settings={
         "batch": BATCH,

@@ -154,7 +154,7 @@ def grid_search(seed: Array, updates: int) -> tuple[Array, Array]:
 
 
 def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
-    numbers = np.asarray(seeds, np.uint32)
+    numbers = jnp.asarray(seeds, jnp.uint32)
     best = jax.vmap(optimum)(numbers)[:, None]
     samples: dict[str, list[float]] = {}
 

@@ -1,6 +1,8 @@
 """Many objectives at once: sets of value vectors, weightings of channels, combinations of gradients, constraints."""
 
+from rlx.pareto.adaptation import mutual_information_loss, refine_target
 from rlx.pareto.archive import archive_insert
+from rlx.pareto.command import pcn_command, pcn_priority
 from rlx.pareto.constraint import (
     constrained_policy_step,
     interior_point_barrier,
@@ -11,7 +13,7 @@ from rlx.pareto.constraint import (
     pid_lagrange_update,
     pid_lagrangian,
 )
-from rlx.pareto.descent import nonsmooth_descent_step
+from rlx.pareto.descent import box_subdivision, nonsmooth_descent_step
 from rlx.pareto.front import crowding_distance, dominates, nondominated_mask, nondominated_rank
 from rlx.pareto.gradients import (
     cagrad_weights,
@@ -33,9 +35,9 @@ from rlx.pareto.indicators import (
     maximum_utility_loss,
     sparsity,
 )
+from rlx.pareto.modality import agm_coefficients, scale_cotangent, shapley_modality
 from rlx.pareto.nelder_mead import nelder_mead_init, nelder_mead_update
 from rlx.pareto.prediction import (
-    ImprovementModel,
     bin_elites,
     fit_improvement,
     predict_improvement,
@@ -49,7 +51,7 @@ from rlx.pareto.selection import (
     psa_weight_update,
     select_isolated,
 )
-from rlx.pareto.weight_set import corner_weights, sample_weights, simplex_grid, unit_direction
+from rlx.pareto.weight_set import corner_weights, sample_directions, sample_weights, simplex_grid, unit_direction
 from rlx.pareto.weighting import (
     exponentiated_gradient,
     exponentiated_gradient_update,
@@ -64,10 +66,11 @@ from rlx.pareto.weighting import (
 )
 
 __all__ = [
-    "ImprovementModel",
     "additive_epsilon",
+    "agm_coefficients",
     "archive_insert",
     "bin_elites",
+    "box_subdivision",
     "cagrad_weights",
     "constrained_policy_step",
     "corner_weights",
@@ -97,6 +100,7 @@ __all__ = [
     "maximum_utility_loss",
     "min_norm_weights",
     "mix_advantages",
+    "mutual_information_loss",
     "nash_mtl_weights",
     "neighbours",
     "nelder_mead_init",
@@ -105,6 +109,8 @@ __all__ = [
     "nondominated_rank",
     "nonsmooth_descent_step",
     "pcgrad_weights",
+    "pcn_command",
+    "pcn_priority",
     "penalised_ppo_penalty",
     "pid_lagrange_update",
     "pid_lagrangian",
@@ -112,11 +118,15 @@ __all__ = [
     "psa_weight_update",
     "recap",
     "recap_weights",
+    "refine_target",
+    "sample_directions",
     "sample_weights",
     "scalarise",
+    "scale_cotangent",
     "select_by_prediction",
     "select_isolated",
     "ser_advantage",
+    "shapley_modality",
     "simplex_grid",
     "simplex_program",
     "sparsity",

@@ -1,11 +1,13 @@
-"""Common descent of objectives that are not differentiable everywhere: clips, maxima, Chebyshev utilities."""
+"""Descent of several objectives at once: where they have kinks (clips, maxima), and to the whole Pareto set."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from rlx import check
 from rlx.pareto.gradients import min_norm_weights
@@ -110,3 +112,96 @@ def nonsmooth_descent_step(
     critical = jnp.linalg.norm(v) <= tolerance
     longest = jnp.max(jnp.where(passed, lengths, 0.0))
     return jax.lax.stop_gradient((jnp.where(critical, 0.0, longest * v), critical))
+
+
+class BoxCover(NamedTuple):
+    """Boxes of one size that cover a set."""
+
+    centre: Array  # [C, d]
+    width: Array  # [d] of each box
+    valid: Array  # bool [C]; the other rows are padding
+    complete: Array  # bool []: the capacity was enough at every level
+
+
+def box_subdivision(
+    descend: Callable[[Array], Array],
+    low: Array,
+    high: Array,
+    depth: int,
+    *,
+    points: int = 3,
+    capacity: int = 256,
+) -> BoxCover:
+    """Cover the whole Pareto set by boxes: halve them and keep those which descent from one of them leads into.
+
+        for level in 1..depth: bisect all boxes along the next coordinate;
+                               keep box B if descend(x) is in B for a test point x of any kept box
+
+    What is left covers the points that descent does not leave, to the width of a box, whatever the shape of that set
+    and in however many pieces.
+
+    Shapes: `descend` `[d] -> [d]`; `low`, `high` `[d]` -> `BoxCover` of C boxes. Stopped: all. `depth points^d 2 C`
+    descents: for up to about three parameters.
+
+    Args:
+      descend: one or several steps along which all objectives fall, such as `x + nonsmooth_descent_step(...)`; a point
+        that cannot improve stays.
+      depth: number of bisections; box widths are `(high - low) / 2^(depth / d)`.
+      points: test points of a box along each coordinate, on a grid inside it.
+      capacity: the most boxes to be kept; those beyond are lost, which `complete` tells. A set of dimension k needs
+        some `2^(k depth / d)`.
+
+    Usual mistakes: descent so short that a point stays in its box wherever it is, which keeps all boxes; and too few
+    test points for a descent that leads far away, which drops boxes of the set.
+
+    >>> to_diagonal = lambda x: jnp.full(2, x.mean())
+    >>> cover = box_subdivision(to_diagonal, jnp.zeros(2), jnp.ones(2), 4, capacity=8)
+    >>> cover.centre[cover.valid].tolist(), cover.width.tolist()
+    ([[0.125, 0.125], [0.375, 0.375], [0.625, 0.625], [0.875, 0.875]], [0.25, 0.25])
+
+    Raises:
+      ValueError: unless `low` and `high` are vectors of one size with `low < high`; for a depth, number of points or
+        capacity below one, or a depth above 24.
+
+    Source: Dellnitz, Schütze and Hestermeyer, "Covering Pareto Sets by Multilevel Subdivision Techniques" (2005).
+    """
+    check.rank("low", low, 1)
+    check.same_shape(low=low, high=high)
+    check.positive("high - low", jnp.subtract(high, low))
+    check.count("depth", depth)
+    check.require(depth <= 24, "depth", depth, "at most 24")
+    check.count("points", points)
+    check.count("capacity", capacity)
+    low, high = jax.lax.stop_gradient((jnp.asarray(low), jnp.asarray(high)))
+    size = low.size
+    halvings = [(depth + size - 1 - j) // size for j in range(size)]
+    strides = jnp.asarray(np.cumprod([1, *(2**n for n in halvings[:0:-1])])[::-1].copy())
+    inside = (np.stack(np.meshgrid(*size * [np.arange(points)], indexing="ij"), -1).reshape(-1, size) + 0.5) / points
+
+    def halve(
+        carry: tuple[Array, Array, Array, Array], coordinate: Array
+    ) -> tuple[tuple[Array, Array, Array, Array], None]:
+        index, valid, cells, complete = carry
+        split = jax.nn.one_hot(coordinate, size, dtype=index.dtype)
+        children = jnp.stack([index * (1 + split), index * (1 + split) + split], 1).reshape(-1, size)
+        valid, cells = jnp.repeat(valid, 2), cells * (1 + split)
+        width = (high - low) / cells
+        tests = low + (children[:, None] + inside.astype(low.dtype)) * width
+        images = jax.vmap(descend)(tests.reshape(-1, size))
+        within = jnp.all((images >= low) & (images <= high), 1) & jnp.repeat(valid, len(inside))
+        reached = jnp.minimum(jnp.floor((images - low) / width).astype(index.dtype), cells - 1)
+        reached = jnp.where(within[:, None], reached, 0)
+        hit = jnp.zeros(2**depth, bool).at[reached @ strides].max(within)
+        kept = valid & hit[children @ strides]
+        order = jnp.argsort(~kept, stable=True)[:capacity]
+        return (children[order], kept[order], cells, complete & (kept.sum() <= capacity)), None
+
+    start = (
+        jnp.zeros((capacity, size), jnp.int32),
+        jnp.arange(capacity) == 0,
+        jnp.ones(size, jnp.int32),
+        jnp.array(True),
+    )
+    (index, valid, cells, complete), _ = jax.lax.scan(halve, start, jnp.arange(depth) % size)
+    width = (high - low) / cells
+    return jax.lax.stop_gradient(BoxCover(low + (index + 0.5) * width, width, valid, complete))

@@ -62,7 +62,8 @@ def fit_improvement(weight: Array, gain: Array, count: Array, num_iterations: in
     check.rank("weight", weight, 1)
     check.same_shape(weight=weight, gain=gain, count=count)
     check.count("num_iterations", num_iterations)
-    gain = jnp.asarray(gain)
+    kept = jnp.result_type(weight, gain, float)
+    weight, gain, count = (jnp.asarray(x, jnp.promote_types(kept, jnp.float32)) for x in (weight, gain, count))
     total = jnp.maximum(jnp.sum(count), 1e-12)
     size = jnp.sqrt(jnp.sum(count * jnp.square(gain)) / total)
     size = jnp.where(size > 0, size, 1.0)
@@ -93,9 +94,8 @@ def fit_improvement(weight: Array, gain: Array, count: Array, num_iterations: in
     x, _ = jax.lax.fori_loop(0, num_iterations, step, (start, jnp.asarray(0.1, gain.dtype)))
     height, rate, centre, offset = model_of(x)
     known = jnp.sum(count) > 0
-    return jax.lax.stop_gradient(
-        ImprovementModel(jnp.where(known, size * height, 0.0), rate, centre, jnp.where(known, size * offset, 0.0))
-    )
+    model = ImprovementModel(jnp.where(known, size * height, 0.0), rate, centre, jnp.where(known, size * offset, 0.0))
+    return jax.lax.stop_gradient(jax.tree.map(lambda x: x.astype(kept), model))
 
 
 def select_by_prediction(

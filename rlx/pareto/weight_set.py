@@ -86,6 +86,37 @@ def unit_direction(angle: Array) -> Array:
     return sines * jnp.concatenate([jnp.cos(angle), one], axis=-1)
 
 
+def sample_directions(key: Array, num: int, low: Array | float, high: Array | float) -> Array:
+    """Random unit vectors whose hyperspherical angles are uniform between bounds: `unit_direction(U[low, high])`.
+
+    For preferences that may be negative (fewer words, say), which weights that sum to one cannot express. The reward of
+    a direction is `scalarise(reward, direction)`; a policy that is shown the direction in its observation serves every
+    user at once.
+
+    Shapes: `[m - 1]` for both bounds, in radians; numbers for two objectives -> `[num, m]`. Differentiated: bounds.
+
+    Usual mistakes: rewards of different scale, among which the angle means nothing; and hypervolume of directions with
+    negative entries from a reference point for maximised objectives: negate those first. For three objectives and more
+    the directions are not uniform on the sphere.
+
+    >>> directions = sample_directions(jax.random.key(0), 100, -jnp.pi / 4, 0.0)  # more of one, less of the other
+    >>> bool((directions[:, 0] >= 0.707).all()), bool((directions[:, 1] <= 0.0).all())
+    (True, True)
+
+    Raises:
+      ValueError: if `num` is not an integer of at least 1, or the bounds are not both numbers or both of shape [m - 1].
+
+    Source: Wang et al., "Arithmetic Control of LLMs for Diverse User Preferences: Directional Preference Alignment with
+    Multi-Objective Rewards" (2024).
+    """
+    check.count("num", num)
+    check.same_shape(low=low, high=high)
+    check.rank("low", low, 0, 1)
+    low, high = (jnp.atleast_1d(jnp.asarray(x)) for x in (low, high))
+    share = jax.random.uniform(key, (num, len(low)), jnp.result_type(low, high, float))
+    return unit_direction(low + share.astype(jnp.result_type(low, high)) * (high - low))
+
+
 def corner_weights(points: Array, valid: Array | None = None) -> tuple[Array, Array]:
     """The weights at which the row of the best linear utility changes, and the simplex's corners: `(weights, valid)`.
 

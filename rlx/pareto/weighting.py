@@ -371,6 +371,12 @@ def hypervolume_guided(
       capacity: of the archive of returns.
       low, high, unit: see `hypervolume_scale`.
 
+    >>> weighting = hypervolume_guided((0.5, 0.5), (0.0, 0.0))
+    >>> state, stats = weighting.init(2), WeightingStats(jnp.array([1.0, 2.0]), jnp.array(3.0), None)
+    >>> weights, state, _ = weighting.update(state, stats)
+    >>> [round(float(w), 4) for w in weights], [float(w) for w in weighting.update(state, stats)[0]]
+    ([0.973, 0.973], [0.25, 0.25])
+
     Raises:
       ValueError: for weights or a `ref` that are not vectors of finite numbers, or (in `init`) not with one for each
         channel; a capacity below one; what `hypervolume_scale` raises.

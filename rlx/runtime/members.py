@@ -45,12 +45,12 @@ def member_learner(env: Environment, make_member: Callable[[int], Algorithm]) ->
     Raises:
       ValueError: if the environment has no vector reward, or the learner cannot be a member.
     """
-    names = getattr(env, "reward_channels", None)
-    check.require(names is not None, "reward_channels", names, "names of the channels: a vector reward")
-    num_objectives = len(env.reward_channels)
+    names = tuple(getattr(env, "reward_channels", ()))
+    check.require(len(names) > 0, "reward_channels", names, "names of the channels: a vector reward")
+    num_objectives = len(names)
     learner = make_member(num_objectives)
     own = tuple(channel.name for channel in learner.channels)
-    check.require(own == env.reward_channels, "channels of the member", own, f"those of env, {env.reward_channels}")
+    check.require(own == names, "channels of the member", own, f"those of env, {names}")
     has = learner.learned is not None and learner.with_learned is not None
     check.require(has, "member", learner, "an algorithm with learned and with_learned")
     ref = getattr(env, "reference_point", None)
@@ -79,6 +79,7 @@ def train_members(algorithm: Algorithm, members: PyTree, num_updates: int) -> tu
 
 def policy_state(algorithm: Algorithm, members: PyTree, archive: Archive, row: Array | int) -> PyTree:
     """The state of a learner that has learned what the archive holds in `row`: `algorithm.policy` of it acts so."""
+    assert algorithm.with_learned is not None  # `member_learner` has seen to it
     one = jax.tree.map(lambda x: x[0], members)
     return algorithm.with_learned(one, jax.tree.map(lambda x: x[row], archive.learned))
 

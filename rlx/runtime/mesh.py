@@ -142,7 +142,7 @@ def data_parallel(make: Callable[..., Algorithm], shards: int | Mesh, axis: str 
         lambda state: algorithm.policy(jax.tree.map(lambda x: x[0], state)),
         algorithm.steps_per_update * num_shards,
         algorithm.channels,
-        None if algorithm.front is None else front,
+        front=None if algorithm.front is None else front,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import typing
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -70,13 +71,27 @@ def restore_config(path: str | os.PathLike[str], kind: type[Config]) -> Config:
     """
     description = _description(Path(path).absolute())
     recorded = description["config"] if isinstance(description["config"], dict) else {}
-    fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
-    if set(recorded) != fields:
-        differing = ", ".join(sorted(set(recorded) ^ fields))
+    if differing := set(recorded) ^ _fields(kind):
+        names = ", ".join(sorted(differing))
         raise ValueError(
-            f"kind must be the configuration of the run in {path}; {kind.__qualname__} differs in: {differing}"
+            f"kind must be the configuration of the run in {path}; {kind.__qualname__} differs in: {names}"
         )
-    return kind(**{name: _tuples(value) for name, value in recorded.items()})
+    return _restore(kind, recorded)
+
+
+def _fields(kind: Any) -> set[str]:
+    return {field.name for field in dataclasses.fields(kind)}
+
+
+def _restore(kind: Any, recorded: dict[str, Any]) -> Any:
+    """An instance of `kind`, a dataclass; a field that is one too becomes that one of its types with these fields."""
+    hints = typing.get_type_hints(kind)
+    values = {}
+    for name, value in recorded.items():
+        kinds = [t for t in typing.get_args(hints[name]) or (hints[name],) if dataclasses.is_dataclass(t)]
+        inner = next((t for t in kinds if isinstance(value, dict) and _fields(t) == set(value)), None)
+        values[name] = _tuples(value) if inner is None else _restore(inner, value)
+    return kind(**values)
 
 
 def _description(path: Path) -> dict[str, Any]:

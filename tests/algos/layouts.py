@@ -13,11 +13,13 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from tiny import Tiny
 
-from rlx.algos import dqn, ppo, pqn, sac
+from rlx.algos import dqn, mo_q_learning, pareto_q_learning, ppo, pqn, sac
+from rlx.envs import make
 from rlx.runtime import make_mesh
 from rlx.space import Box, Discrete
 
 BOX, DISCRETE = Tiny(Box(-1.0, 1.0, (1,)), limit=3, end="truncated"), Tiny(Discrete(2), limit=3)
+VECTOR, _ = make("rlx/resource-gathering")
 ALGORITHMS = {
     "ppo": lambda: ppo.make(ppo.Config(num_envs=4, num_steps=8, num_minibatches=2, hidden=(8,)), DISCRETE),
     "ppo-memory": lambda: ppo.make(
@@ -37,6 +39,10 @@ ALGORITHMS = {
     "dqn": lambda: dqn.make(
         dqn.Config(num_envs=4, batch_size=8, buffer_size=64, learning_starts=16, hidden=(8,), prioritised=True),
         DISCRETE,
+    ),
+    "mo_q_learning": lambda: mo_q_learning.make(mo_q_learning.Config(num_envs=4), VECTOR),
+    "pareto_q_learning": lambda: pareto_q_learning.make(
+        pareto_q_learning.Config(num_envs=4, num_steps=8, capacity=4, exploration="cardinality"), VECTOR
     ),
     "sac": lambda: sac.make(sac.Config(num_envs=4, batch_size=8, buffer_size=64, learning_starts=16, hidden=(8,)), BOX),
 }

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import Tiny
 
 from rlx.algos import ppo
 from rlx.envs import make as make_env
@@ -17,9 +16,6 @@ from rlx.pareto import exponentiated_gradient, from_gram, min_norm_weights
 from rlx.reward import chain, extrinsic, stack
 from rlx.space import Box, Discrete, MultiDiscrete
 from rlx.types import Channel, Weighting
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny import Tiny
 
 SMALL = ppo.Config(num_envs=8, num_steps=8, num_minibatches=2, learning_rate=3e-3, hidden=(16,))
 

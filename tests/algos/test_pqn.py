@@ -1,22 +1,18 @@
 from __future__ import annotations
 
 import dataclasses
-import sys
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import Tiny
 
 from rlx.algos import pqn
 from rlx.nets import Inputs, Network
 from rlx.reward import extrinsic, stack
 from rlx.space import Box, Discrete
 from rlx.types import Channel
-
-sys.path.insert(0, str(Path(__file__).parent))
-from tiny import Tiny
 
 SMALL = pqn.Config(
     num_envs=16,

@@ -158,7 +158,7 @@ def test_algorithms_of_the_maze_can_be_traced(make):
 
 
 @pytest.mark.slow  # 20 seconds of compilation each
-@pytest.mark.parametrize("name", ["rnd_keydoor", "lagrange_cost"])
+@pytest.mark.parametrize("name", report.load_claims())
 def test_a_claim_runs(name):
     claim = report.load_claims()[name]
     result = report.run_claim(claim, smoke=True)

@@ -13,9 +13,11 @@ import jax.numpy as jnp
 import moocore
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 from rlx.envs import check_env, make
 from rlx.envs.multi_objective import LQR, LQRParams, Minecart, WaterReservoir, bottles, fruit_tree, resource_gathering
+from rlx.value import value_iteration
 
 mo_gymnasium = pytest.importorskip("mo_gymnasium")
 
@@ -346,6 +348,22 @@ def test_the_front_is_that_of_the_parameters_and_of_the_time_limit():
 @pytest.mark.parametrize(("depth", "expected"), [(5, 8808.4187), (6, 12575.8733), (7, 17665.2844)])
 def test_fruit_tree_hypervolume(depth, expected):
     np.testing.assert_allclose(volume(fruit_tree(depth), 1.0), expected, rtol=1e-8)
+
+
+def test_every_leaf_is_the_best_for_some_weights():
+    leaves = fruit_tree(5).pareto_front(1.0)
+    for i in range(len(leaves)):
+        gap = np.concatenate([np.delete(leaves, i, axis=0) - leaves[i], np.ones((len(leaves) - 1, 1))], axis=1)
+        lead = linprog([0] * 6 + [-1], gap, np.zeros(len(gap)), [[1] * 6 + [0]], [1], [(0, None)] * 6 + [(None, 9)])
+        assert -lead.fun > 1e-3
+
+
+def test_the_exact_process_has_the_same_optimum():
+    env = resource_gathering()
+    P, R, discount, rho0 = env.to_mdp(0.9).arrays()
+    weights = np.array([0.2, 0.5, 0.3])
+    value, _ = value_iteration(P, R @ weights, discount)
+    np.testing.assert_allclose(rho0 @ value, (env.pareto_front(0.9) @ weights).max(), rtol=1e-5)
 
 
 def test_bottles_coverage():

@@ -1,4 +1,4 @@
-"""Non-smooth common descent on problems whose Pareto sets are known."""
+"""Non-smooth common descent, and covers, on problems whose Pareto sets are known."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlx.pareto import min_norm_weights, nonsmooth_descent_step
+from rlx.pareto import box_subdivision, min_norm_weights, nonsmooth_descent_step
 
 TARGETS = jnp.array([1.0, -1.0])
 
@@ -78,6 +78,44 @@ def test_a_kink_is_critical_although_no_gradient_vanishes():
     np.testing.assert_array_equal(step, 0.0)
 
 
+CORNERS = np.array([[0.11, 0.23, 0.5], [0.83, 0.37, 0.2], [0.41, 0.89, 0.9]])
+
+
+def nearest(x: jax.Array, corners: np.ndarray) -> jax.Array:
+    """On the convex hull of the corners, by the norm that `min_norm_weights` minimises."""
+    differences = jnp.asarray(corners) - x
+    return min_norm_weights(differences @ differences.T) @ jnp.asarray(corners)
+
+
+@pytest.mark.parametrize(("size", "number", "depth"), [(2, 2, 9), (2, 3, 8), (3, 2, 10), (3, 3, 9)])
+def test_boxes_cover_the_pareto_set_of_squared_distances(size, number, depth):
+    """That set is the hull of the targets: by samples of it, all of it is covered, and no box is farther than one."""
+    corners = CORNERS[:number, :size]
+    cover = jax.jit(lambda: box_subdivision(lambda x: nearest(x, corners), np.zeros(size), np.ones(size), depth))()
+    assert cover.complete
+    np.testing.assert_allclose(cover.width, 0.5 ** np.array([(depth + size - 1 - j) // size for j in range(size)]))
+    centres = np.asarray(cover.centre)[cover.valid]
+    weights = np.random.default_rng(0).dirichlet(np.ones(number), 40_000)
+    gap = np.abs((weights @ corners)[:, None] - centres) / np.asarray(cover.width)
+    covered = np.any(np.all(gap <= 0.5 + 1e-5, -1), 1)
+    assert covered.mean() > 0.99  # boxes that the set barely touches may have no image of a test point
+    assert np.all(gap.max(-1).min(0) < 1.0)
+    assert len(np.unique(centres, axis=0)) == len(centres)
+
+
+def test_a_set_in_two_pieces_and_outside():
+    cover = box_subdivision(lambda x: jnp.sign(x), np.array([-1.5]), np.array([1.5]), 5, capacity=4)
+    np.testing.assert_allclose(np.sort(cover.centre[cover.valid, 0]), [-0.984375, 0.984375])
+    assert not box_subdivision(lambda x: x + 10.0, np.zeros(2), np.ones(2), 2).valid.any()
+
+
+def test_a_capacity_that_is_too_small_is_told():
+    stay = box_subdivision(lambda x: x, np.zeros(2), np.ones(2), 4, capacity=8)
+    assert not stay.complete
+    assert stay.valid.all()
+    assert box_subdivision(lambda x: x, np.zeros(2), np.ones(2), 4, capacity=16).complete
+
+
 def test_no_gradient_flows():
     grad = jax.grad(lambda x: nonsmooth_descent_step(smooth, x, 0.01)[0].sum())(jnp.array([0.3, 2.0, -0.5]))
     np.testing.assert_array_equal(grad, 0.0)
@@ -95,6 +133,10 @@ def test_no_gradient_flows():
             lambda: nonsmooth_descent_step(smooth, jnp.zeros(3), 0.1, capacity=2),
             "capacity must be an integer >= 3; got 2",
         ),
+        (lambda: box_subdivision(jnp.sin, jnp.zeros(2), jnp.zeros(2), 3), "high - low must be"),
+        (lambda: box_subdivision(jnp.sin, jnp.zeros(2), jnp.ones(3), 3), r"high \(3,\)"),
+        (lambda: box_subdivision(jnp.sin, jnp.zeros(2), jnp.ones(2), 25), "depth must be at most 24; got 25"),
+        (lambda: box_subdivision(jnp.sin, jnp.zeros(2), jnp.ones(2), 3, points=0), "points must be an integer >= 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(call, message):

@@ -11,7 +11,7 @@ import pytest
 from pymoo.util.ref_dirs import get_reference_directions
 from scipy import spatial, stats
 
-from rlx.pareto import corner_weights, sample_weights, simplex_grid, unit_direction
+from rlx.pareto import corner_weights, sample_directions, sample_weights, simplex_grid, unit_direction
 
 
 def in_order(rows: np.ndarray) -> np.ndarray:
@@ -44,6 +44,17 @@ def test_samples_have_their_distribution(kind, m, first):
     assert weights.min() >= 0
     for column in weights.T:
         assert stats.kstest(column, first).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(("low", "high"), [(-np.pi / 4, 0.0), (np.array([0.2, -1.0]), np.array([1.5, 0.5]))])
+def test_angles_of_sampled_directions_are_uniform(low, high):
+    directions = np.asarray(sample_directions(jax.random.key(1), 4000, low, high))
+    np.testing.assert_allclose(np.linalg.norm(directions, axis=1), 1.0, rtol=1e-5)
+    tail = np.sqrt(np.cumsum(directions[:, ::-1] ** 2, axis=1))[:, ::-1]
+    angles = np.arctan2(tail[:, 1:], directions[:, :-1])
+    angles[:, -1] = np.arctan2(directions[:, -1], directions[:, -2])
+    for angle, first, last in zip(angles.T, np.atleast_1d(low), np.atleast_1d(high), strict=True):
+        assert stats.kstest((angle - first) / (last - first), stats.uniform().cdf).pvalue > 0.01
 
 
 def test_unit_directions():
@@ -147,5 +158,7 @@ def test_what_does_not_fit_is_refused():
         sample_weights(jax.random.key(0), 2, 3, "normal")
     with pytest.raises(ValueError, match=r"angle must be of shape .*got \(\)"):
         unit_direction(jnp.array(0.5))
+    with pytest.raises(ValueError, match="low"):
+        sample_directions(jax.random.key(0), 3, jnp.zeros(2), 1.0)
     with pytest.raises(ValueError, match="points must have rank 2"):
         corner_weights(jnp.zeros(3))

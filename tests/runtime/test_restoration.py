@@ -33,10 +33,11 @@ class NestedConfig:
     hidden: tuple[int, ...] = (64, 64)
     ranges: tuple[tuple[float, float], ...] = ((0.0, 1.0),)
     name: str | None = None
+    inner: toy.Config = dataclasses.field(default_factory=toy.Config)
 
 
 def test_restore_config_gives_the_configuration(tmp_path):
-    config = NestedConfig(hidden=(3,), name="x")
+    config = NestedConfig(hidden=(3,), name="x", inner=toy.Config(learning_rate=0.3))
     runtime.fit(toy.make(toy.Config()), total_steps=8, out=tmp_path, config=config, progress=False)
     assert runtime.restore_config(tmp_path, NestedConfig) == config
     with pytest.raises(ValueError, match=r"Config differs in: batch, .*hidden"):
