@@ -67,7 +67,7 @@ def run_side(workload: Workload, task: Task, side: Side, number: int, core: int)
 
 def compare(workload: Workload, rounds: int, core: int, label: str) -> Results:
     """All rounds of a workload: what fronts are measured by, and for each side its results, with hypervolumes."""
-    task = Task(workload.task, workload.observation)
+    task = Task(workload.task, workload.observation, workload.discount)
     sides: dict[str, list[dict[str, Any]]] = {name: [] for name in workload.sides}
     for number in range(rounds):
         for name, side in workload.sides.items():
@@ -85,6 +85,7 @@ def compare(workload: Workload, rounds: int, core: int, label: str) -> Results:
     return {
         "full": None if best is None else task.hypervolume(best, workload.reference),
         "exact": exact is not None,
+        "enough": workload.enough,
         "steps": workload.steps,
         "sides": sides,
     }

@@ -13,7 +13,7 @@ class Learner(NamedTuple):
     """An algorithm on a task, and how its policies are read."""
 
     algorithm: Any
-    begun: int  # environment steps that `init` takes
+    begun: Callable[[Any], int]  # state -> environment steps that `init` has taken
     # state -> (what is read of each policy [P, ...]: its actions or returns, which of them exist [P])
     read: Callable[[Any], tuple[Any, Any]]
     kind: str  # of what is read: "tables" or "points"
@@ -22,37 +22,43 @@ class Learner(NamedTuple):
 def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
     """One run for each seed of `spec["seeds"]`, with the same compiled programs.
 
-    A checkpoint is what has been used since the start of the run, without writing policies down.
+    A checkpoint is what has been used since the start of the run, without writing policies down. It comes after the
+    first update that completes another `spec["every"]` environment steps.
     """
     import jax
+    import jax.numpy as jnp
 
     learner = make_learner(spec)
     algorithm = learner.algorithm
-    updates, rest = divmod(spec["every"], algorithm.steps_per_update)
-    if rest or learner.begun % spec["every"]:
-        raise ValueError(f"{learner.begun} steps of init and updates of {algorithm.steps_per_update}: not in `every`")
 
-    def piece(state: Any) -> Any:
-        return jax.lax.scan(lambda state, _: (algorithm.update(state)[0], None), state, length=updates)[0]
+    def piece(state: Any, steps: Any) -> Any:
+        def one(carry: tuple[Any, Any]) -> tuple[Any, Any]:
+            state, metrics = algorithm.update(carry[0])
+            taken = metrics.get("environment_steps", algorithm.steps_per_update)
+            return state, carry[1] + jnp.asarray(taken, jnp.int32)
+
+        end = (steps // spec["every"] + 1) * spec["every"]
+        return jax.lax.while_loop(lambda carry: carry[1] < end, one, (state, steps))
 
     meter.lap()
     init = jax.jit(algorithm.init).lower(jax.random.key(0)).compile()
-    train = jax.jit(piece).lower(jax.eval_shape(algorithm.init, jax.random.key(0))).compile()
+    count = jax.ShapeDtypeStruct((), jnp.int32)
+    train = jax.jit(piece).lower(jax.eval_shape(algorithm.init, jax.random.key(0)), count).compile()
     compile_lap = meter.lap()
     read = jax.jit(learner.read)
     runs = []
     for seed in spec["seeds"]:
         meter.lap()
         state = jax.block_until_ready(init(jax.random.key(seed)))
-        used, steps, checkpoints = meter.lap(), learner.begun, []
+        used, steps, checkpoints = meter.lap(), learner.begun(state), []
         while True:
             found, exist = jax.device_get(read(state))
             checkpoints.append({"steps": steps, "used": used, learner.kind: found[exist].tolist()})
             if steps >= spec["steps"]:
                 break
             meter.lap()
-            state = jax.block_until_ready(train(state))
-            used, steps = add(used, meter.lap()), steps + spec["every"]
+            state, taken = jax.block_until_ready(train(state, jnp.int32(steps)))
+            used, steps = add(used, meter.lap()), int(taken)
         runs.append(checkpoints)
     return {"compile": compile_lap, "runs": runs}
 
@@ -68,7 +74,7 @@ def make_learner(spec: dict[str, Any]) -> Learner:
     import jax.numpy as jnp
 
     from benchmarks.fronts.task import DISCOUNT, Task
-    from rlx.algos import gpi_ls, morld, pareto_q_learning
+    from rlx.algos import gpi_ls, morld, pareto_q_learning, pcn
     from rlx.envs.wrappers import Preference
     from rlx.runtime import evaluate
     from rlx.runtime.members import policy_state
@@ -99,14 +105,15 @@ def make_learner(spec: dict[str, Any]) -> Learner:
         module = importlib.import_module(f"rlx.algos.{name}")
         env = Preference(task.env)
         algorithm = module.make(module.Config(**settings), env, env.default_params)
-        return Learner(algorithm, settings["learning_starts"], conditioned(algorithm), "tables")
+        return Learner(algorithm, lambda state: settings["learning_starts"], conditioned(algorithm), "tables")
 
     if name == "gpi_ls":
-        module = importlib.import_module(f"rlx.algos.{settings.pop('learner')}")
+        learner = settings.pop("learner")  # the field of the configuration, and the module
         own = {key: settings.pop(key) for key in ("num_updates", "support") if key in settings}
-        config = gpi_ls.Config(**own, discount=DISCOUNT, learner=module.Config(**settings))
+        inner = importlib.import_module(f"rlx.algos.{learner}").Config(**settings)
+        config = gpi_ls.Config(**own, discount=DISCOUNT, **{learner: inner})
         algorithm = gpi_ls.make(config, task.env, task.params)
-        return Learner(algorithm, settings["learning_starts"], conditioned(algorithm), "tables")
+        return Learner(algorithm, lambda state: settings["learning_starts"], conditioned(algorithm), "tables")
 
     if name == "morld":
         module = importlib.import_module(f"rlx.algos.{settings.pop('member')}")
@@ -128,14 +135,15 @@ def make_learner(spec: dict[str, Any]) -> Learner:
             return jax.vmap(actions)(jnp.arange(config.capacity)), state.archive.front.valid
 
         sweep = algorithm.steps_per_update if config.transfer else 0
-        return Learner(algorithm, config.population * settings["learning_starts"] + sweep, read, "tables")
+        begun = config.population * settings["learning_starts"] + sweep
+        return Learner(algorithm, lambda state: begun, read, "tables")
 
     if name == "pareto_q_learning":
         del settings["hidden"]
         algorithm = pareto_q_learning.make(pareto_q_learning.Config(**settings), task.env, task.params)
 
         def follow(state: Any) -> tuple[Any, Any]:
-            known = pareto_q_learning.front(state)
+            known = pareto_q_learning.discounted_front(state)
 
             def played(point: Any) -> Any:
                 policy = algorithm.policy(state._replace(target=point))
@@ -143,7 +151,12 @@ def make_learner(spec: dict[str, Any]) -> Learner:
 
             return jax.lax.map(played, known.points), known.valid
 
-        return Learner(algorithm, 0, follow, "points")
+        return Learner(algorithm, lambda state: 0, follow, "points")
+
+    if name == "pcn":
+        del settings["hidden"]
+        algorithm = pcn.make(pcn.Config(**settings), task.env, task.params)
+        return Learner(algorithm, lambda state: int(state.buffer.length.sum()), algorithm.front, "points")
 
     raise ValueError(f"no algorithm {name!r}")
 

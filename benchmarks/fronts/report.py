@@ -11,7 +11,6 @@ from benchmarks.speed.report import machine as machine
 from benchmarks.speed.report import spread
 
 Result = Mapping[str, Any]
-ENOUGH = 0.95  # of the whole hypervolume
 HEAD = """# Fronts
 
 Written by `python -m benchmarks.fronts`; all figures of one workload come from one interleaved run on one core.
@@ -69,12 +68,13 @@ def markdown(results: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
 
 def table(name: str, result: Mapping[str, Any]) -> str:
     """The table of one workload."""
-    steps, full, sides = result["steps"], result["full"], result["sides"]
+    steps, full, sides, enough = result["steps"], result["full"], result["sides"], result["enough"]
     rows = [
         f"## {name}: {WORKLOADS[name].title}\n",
         f"Fronts at {steps:,} environment steps; hypervolume of {'the exact front' if result['exact'] else 'all found'} "
         f"{full:,.6g}. Load average {result.get('load', '?')}.\n",
-        "| side | seeds | front | steps/s | ratio | seconds | wall | to 95% | to the peer's | compile | peak memory (MiB) |",
+        f"| side | seeds | front | steps/s | ratio | seconds | wall | to {enough:.0%} | to the peer's | compile | "
+        "peak memory (MiB) |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     good = {side: each for side, each in sides.items() if each and not any("error" in r for r in each)}
@@ -100,7 +100,7 @@ def table(name: str, result: Mapping[str, Any]) -> str:
             "1" if side == PEER else f"{peer / statistics.median(seconds):.0f}" if peer else "",
             spread(seconds, ".2f"),
             spread(wall, ".2f"),
-            time_to(runs, ENOUGH * full),
+            time_to(runs, enough * full),
             time_to(runs, statistics.mean(theirs)) if theirs else "",
             "" if side == PEER else spread([r["compile"]["cpu_s"] for r in each], ".1f"),
             spread([r["rss_mib"] for r in each]),

@@ -48,10 +48,11 @@ class Task:
     """An environment of rlx by name, with what both sides are told of it.
 
     Attributes: `env` that rlx learns on, `params`, `inputs` `[N, ...]` (observations at which policies are read),
-    `weights` `[R, K]` that policies are asked for, `reference` `[K]`.
+    `weights` `[R, K]` that policies are asked for, `reference` `[K]`, `discount` of the returns that count.
     """
 
-    def __init__(self, name: str, observation: str | None = None):
+    def __init__(self, name: str, observation: str | None = None, discount: float = DISCOUNT):
+        self.discount = discount
         self.judge, self.params = make(f"rlx/{name}", **({"observation": observation} if observation else {}))
         self.env = Scaled(self.judge, *SCALES[name]) if name in SCALES else self.judge
         self.reference = np.asarray(self.judge.reference_point)
@@ -66,13 +67,13 @@ class Task:
     @property
     def exact(self) -> np.ndarray | None:
         """The exact front, where it is known."""
-        return self.judge.pareto_front(DISCOUNT) if isinstance(self.judge, FiniteEnv) else None
+        return self.judge.pareto_front(self.discount) if isinstance(self.judge, FiniteEnv) else None
 
     def returns(self, tables: Sequence[Any]) -> np.ndarray:
         """Discounted return vectors `[P, K]` of policies that act by `tables`, `[P, N]` or `[P, N, D]`."""
         actions = np.asarray(tables)
         if isinstance(self.judge, FiniteEnv):
-            return exact_returns(self.judge, actions)
+            return exact_returns(self.judge, actions, self.discount)
         return np.asarray(self._play(jnp.asarray(actions, jnp.float32)[..., 0]))
 
     @functools.cached_property
@@ -83,7 +84,7 @@ class Task:
                 return jnp.interp(obs[:, 0], LEVELS, table)[:, None], carry
 
             policy = Policy(lambda batch_size: (), act)
-            return evaluate(policy, self.judge, jax.random.key(0), EPISODES, discount=DISCOUNT).returns.mean(0)
+            return evaluate(policy, self.judge, jax.random.key(0), EPISODES, discount=self.discount).returns.mean(0)
 
         return jax.jit(lambda tables: jax.lax.map(one, tables))
 
@@ -96,15 +97,15 @@ class Task:
         return float(hypervolume(jnp.asarray(kept), jnp.asarray(self.reference if reference is None else reference)))
 
 
-def exact_returns(env: FiniteEnv, actions: np.ndarray) -> np.ndarray:
+def exact_returns(env: FiniteEnv, actions: np.ndarray, discount: float) -> np.ndarray:
     """Expected discounted returns `[P, K]` until the time limit, of policies with `actions [P, S]`."""
-    P, R, _, _ = env.to_mdp(DISCOUNT).arrays()
+    P, R, _, _ = env.to_mdp(discount).arrays()
     states = np.arange(actions.shape[1])
     P, R = P[states, actions], R[states, actions]  # [P, S, S + 1] and [P, S, K]
     at = np.zeros(actions.shape)
     at[:, 0] = 1.0
     total = np.zeros((len(actions), R.shape[-1]))
     for t in range(int(env.default_params.max_steps_in_episode)):
-        total += DISCOUNT**t * np.einsum("ps,psk->pk", at, R)
+        total += discount**t * np.einsum("ps,psk->pk", at, R)
         at = np.einsum("ps,psn->pn", at, P)[:, :-1]
     return total

@@ -171,6 +171,32 @@ def pareto_q_learning(env: Any, eval_env: Any, spec: dict[str, Any], seed: int) 
     return lambda: agent.train(spec["steps"] + 1, eval_env), read
 
 
+def pcn(env: Any, eval_env: Any, spec: dict[str, Any], seed: int) -> Agent:
+    import numpy as np
+    from morl_baselines.common.pareto import get_non_dominated_inds
+    from morl_baselines.multi_policy.pcn.pcn import PCN
+
+    options = dict(spec["agent"])
+    training = options.pop("train")
+    scaling = np.asarray(options.pop("scaling_factor"), np.float32)
+    agent = PCN(env, scaling, log=False, device="cpu", seed=seed, **options)
+    bound = np.full(len(spec["reference"]), 100.0, np.float32)  # its default
+    # It would play all its commands after every update, for logs; and write its network to the working directory.
+    agent.evaluate = lambda *arguments, **options: ([], [], [])
+    agent.save = lambda *arguments, **options: None
+
+    def played(episode: Any) -> Any:
+        steps = agent._run_episode(eval_env, episode[0].reward, np.float32(len(episode)), bound, eval_mode=True)
+        return np.sum([step.reward for step in steps], axis=0).tolist()
+
+    def read() -> dict[str, Any]:
+        episodes = [entry[2] for entry in agent.experience_replay]
+        best = get_non_dominated_inds(np.array([episode[0].reward for episode in episodes]))
+        return {"points": [played(episode) for episode, keep in zip(episodes, best, strict=True) if keep]}
+
+    return lambda: agent.train(spec["steps"] + 1, eval_env, np.asarray(spec["reference"]), **training), read
+
+
 def conditioned(act: Callable[..., Any], spec: dict[str, Any]) -> dict[str, Any]:
     """The actions of a policy that takes a weight vector."""
     import numpy as np
@@ -185,6 +211,7 @@ AGENTS = {
     "capql": capql,
     "morld": morld,
     "pareto_q_learning": pareto_q_learning,
+    "pcn": pcn,
 }
 
 

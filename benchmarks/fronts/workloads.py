@@ -30,6 +30,8 @@ class Workload:
     longer: int = 2  # rlx goes on to so many times as many, to find when it has the front
     every: int = 1_000  # environment steps from one checkpoint to the next
     reference: tuple[float, ...] | None = None  # of the hypervolume; None: the environment's
+    discount: float = 0.99  # of the judged returns
+    enough: float = 0.95  # share of the whole hypervolume, the time to which is told
 
 
 PEERS = {  # the environment of MO-Gymnasium, and what its observations are divided by
@@ -122,6 +124,35 @@ WORKLOADS = {
             PEER: morl("pareto_q_learning", gamma=0.99, epsilon_decay_steps=10_000, final_epsilon=0.1),
         },
         "index",
+        every=400,
+        enough=1.0 - 1e-4,  # all of it, but for rounding
+    ),
+    "treasure-pcn": Workload(
+        "PCN, deep sea treasure (convex), not discounted",
+        "deep-sea-treasure-convex",
+        {
+            "rlx": own(
+                "pcn",
+                num_episodes=10,
+                first_episodes=20,
+                gradient_steps=50,
+                buffer_size=100,
+                batch_size=256,
+                learning_rate=1e-3,
+                scale=(10.0, 10.0, 100.0),
+            ),
+            PEER: morl(
+                "pcn",
+                train={"num_er_episodes": 20, "num_step_episodes": 10, "num_model_updates": 50, "max_buffer_size": 100},
+                batch_size=256,
+                learning_rate=1e-3,
+                scaling_factor=(0.1, 0.1, 0.01),
+                hidden_dim=64,
+            ),
+        },
+        **FEATURES,
+        every=500,
+        discount=1.0,
     ),
     "gathering-envelope": Workload("Envelope Q-learning, resource gathering", "resource-gathering", ENVELOPE, **FEATURES),
     "gathering-gpi": Workload("GPI-LS, resource gathering", "resource-gathering", GPI_LS, **FEATURES),

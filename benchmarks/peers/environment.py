@@ -27,7 +27,8 @@ def python_of(name: str) -> Path:
     """The peer's Python interpreter; makes its environment first, or again when its requirements have changed.
 
     Raises:
-      PeerError: with the installer's last line, where it failed.
+      PeerError: with the installer's last line, where it failed; or if the folder is a link, since what it links to
+        may be in use by others.
     """
     folder = ROOT / ".peers" / name
     python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
@@ -35,6 +36,8 @@ def python_of(name: str) -> Path:
     stamp = folder / "installed.txt"
     if python.exists() and stamp.exists() and stamp.read_text() == requirements.read_text():
         return python
+    if folder.is_symlink():
+        raise PeerError(f"{folder.relative_to(ROOT)} is a link to an environment that is not up to date: left as it is")
     print(f"Installing {name} into {folder.relative_to(ROOT)}", file=sys.stderr, flush=True)
     if uv := shutil.which("uv"):
         _call([uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)])
@@ -57,7 +60,7 @@ def run_worker(module: str, peer: str | None, spec: dict[str, Any]) -> dict[str,
     except PeerError as error:
         return {"error": str(error)}
     command = [python, "-W", "ignore", "-m", module, json.dumps(spec)]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "JAX_TRACEBACK_FILTERING": "off"}
     try:
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
