@@ -6,7 +6,7 @@
   python -m benchmarks.fronts --no-peers                 rlx alone; prints, writes nothing
 
 Each measurement is a fresh process pinned to one core. Rounds go A B C, A B C, ..., each with seeds of its own: five of
-rlx's and one of the peer's, from 1000 on. The peer runs in an environment of its own under `.peers/`, made on first use.
+rlx's and, where its runs are long, one of the peer's, from 1000 on. The peer runs in an environment of its own under `.peers/`, made on first use.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ Results = dict[str, Any]
 
 def run_side(workload: Workload, task: Task, side: Side, number: int, core: int) -> dict[str, Any]:
     """One measurement in a process of its own, with return vectors in place of tables; or `{"error": line}`."""
+    seeds = workload.peer_seeds if side.peer else SEEDS
     spec = {
-        "settings": {"hidden": ()},
         **side.spec,
         "task": workload.task,
         "observation": workload.observation,
         "steps": workload.steps * (1 if side.peer else workload.longer),
         "every": workload.every,
-        "seeds": [1000 + number] if side.peer else [1000 + SEEDS * number + i for i in range(SEEDS)],
+        "seeds": [1000 + seeds * number + i for i in range(seeds)],
         "device": "cpu",
         "devices": 1,
         "cores": [core],

@@ -139,7 +139,6 @@ def make_learner(spec: dict[str, Any]) -> Learner:
         return Learner(algorithm, lambda state: begun, read, "tables")
 
     if name == "pareto_q_learning":
-        del settings["hidden"]
         algorithm = pareto_q_learning.make(pareto_q_learning.Config(**settings), task.env, task.params)
 
         def follow(state: Any) -> tuple[Any, Any]:
@@ -154,7 +153,6 @@ def make_learner(spec: dict[str, Any]) -> Learner:
         return Learner(algorithm, lambda state: 0, follow, "points")
 
     if name == "pcn":
-        del settings["hidden"]
         algorithm = pcn.make(pcn.Config(**settings), task.env, task.params)
         return Learner(algorithm, lambda state: int(state.buffer.length.sum()), algorithm.front, "points")
 

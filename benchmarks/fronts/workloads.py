@@ -27,6 +27,7 @@ class Workload:
     sides: dict[str, Side]
     observation: str | None = None
     steps: int = 10_000  # environment steps at which fronts are compared; the peer ends there
+    peer_seeds: int = 1  # in a round
     longer: int = 2  # rlx goes on to so many times as many, to find when it has the front
     every: int = 1_000  # environment steps from one checkpoint to the next
     reference: tuple[float, ...] | None = None  # of the hypervolume; None: the environment's
@@ -120,11 +121,14 @@ WORKLOADS = {
         "Pareto Q-learning, tables, deep sea treasure (concave)",
         "deep-sea-treasure-concave",
         {
-            "rlx": own("pareto_q_learning", num_envs=8, num_steps=25, discount=0.99, epsilon_steps=10_000, hidden=()),
+            "rlx": own("pareto_q_learning", num_envs=8, num_steps=25, discount=0.99, epsilon_steps=10_000),
             PEER: morl("pareto_q_learning", gamma=0.99, epsilon_decay_steps=10_000, final_epsilon=0.1),
         },
         "index",
         every=400,
+        peer_seeds=5,
+        steps=20_000,
+        longer=1,
         enough=1.0 - 1e-4,  # all of it, but for rounding
     ),
     "treasure-pcn": Workload(
@@ -139,6 +143,7 @@ WORKLOADS = {
                 buffer_size=100,
                 batch_size=256,
                 learning_rate=1e-3,
+                hidden=64,
                 scale=(10.0, 10.0, 100.0),
             ),
             PEER: morl(

@@ -72,7 +72,8 @@ def worker(measure: Callable[[dict[str, Any], Meter], dict[str, Any]]) -> None:
     `score`.
     """
     spec = json.loads(sys.argv[1])
-    spec["settings"]["hidden"] = tuple(spec["settings"]["hidden"])
+    given = spec.get("settings", {}).items()
+    spec["settings"] = {name: tuple(value) if isinstance(value, list) else value for name, value in given}
     if spec["device"] == "cpu":
         os.sched_setaffinity(0, spec["cores"])
         os.environ["JAX_PLATFORMS"] = "cpu"
