@@ -1,12 +1,13 @@
 """Time rlx's multi-objective algorithms against morl-baselines', to fronts that one judge measures for both:
 
-  python -m benchmarks.fronts                            everything, two rounds; writes RESULTS.md and results.json here
+  python -m benchmarks.fronts                            everything; writes RESULTS.md and results.json here
   python -m benchmarks.fronts --only treasure-gpi        some workloads (`population` is one)
-  python -m benchmarks.fronts --quick                    a fifth of the steps, one round; prints, writes nothing
+  python -m benchmarks.fronts --quick                    few steps, one seed of the peer; prints, writes nothing
   python -m benchmarks.fronts --no-peers                 rlx alone; prints, writes nothing
 
-Each measurement is a fresh process pinned to one core. Rounds go A B C, A B C, ..., each with seeds of its own: five of
-rlx's and, where its runs are long, one of the peer's, from 1000 on. The peer runs in an environment of its own under `.peers/`, made on first use.
+Each measurement is a fresh process pinned to one core. Sides take turns, round by round, with seeds of their own in each
+round: ten of rlx's, and mostly two of the slow peer's, from 1000 on. The peer runs in an environment of its own under
+`.peers/`, made on first use.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from benchmarks.fronts.workloads import PEERS, POPULATION, WORKLOADS, Side, Work
 from benchmarks.peers.environment import ROOT, run_worker
 
 FOLDER = ROOT / "benchmarks" / "fronts"
-SEEDS = 5  # of rlx in a round
+SEEDS = 10  # of rlx in a round
 LEARNERS = (1, 256)
 Results = dict[str, Any]
 
@@ -107,8 +108,8 @@ def main(arguments: list[str] | None = None) -> None:
     names = [*WORKLOADS, "population"]
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="WORKLOAD")
-    parser.add_argument("--rounds", type=int, default=2)
-    parser.add_argument("--quick", action="store_true", help="a fifth of the steps, one round")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--quick", action="store_true", help="few steps, one seed of the peer")
     parser.add_argument("--no-peers", action="store_true", help="rlx alone")
     parser.add_argument("--core", type=int, help="the core to pin to; default: the lowest allowed")
     args = parser.parse_args(arguments)
@@ -124,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
             continue
         workload = WORKLOADS[name]
         if args.quick:
-            workload = dataclasses.replace(workload, steps=2 * workload.every, longer=1)
+            workload = dataclasses.replace(workload, steps=2 * workload.every, longer=1, peer_seeds=1)
         if args.no_peers:
             own = {side: each for side, each in workload.sides.items() if each.peer is None}
             workload = dataclasses.replace(workload, sides=own)

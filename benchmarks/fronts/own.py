@@ -117,7 +117,7 @@ def make_learner(spec: dict[str, Any]) -> Learner:
 
     if name == "morld":
         module = importlib.import_module(f"rlx.algos.{settings.pop('member')}")
-        own = {key: settings.pop(key) for key in ("population", "num_updates", "episodes", "adapt")}
+        own = {key: settings.pop(key) for key in ("population", "num_updates", "episodes", "adapt", "transfer")}
         config = morld.Config(**own, discount=DISCOUNT, greedy=True)
         members: list[Any] = []
 

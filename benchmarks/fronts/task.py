@@ -24,7 +24,7 @@ from rlx.types import Array, Policy, PyTree
 
 DISCOUNT = 0.99
 EPISODES = 100  # of the judge, where chance plays a part
-LEVELS = np.linspace(0.0, 300.0, 301, dtype=np.float32)  # of the reservoir
+LEVELS = np.linspace(0.0, 300.0, 61, dtype=np.float32)  # of the reservoir
 SCALES = {"water-reservoir": (100.0, 10.0)}  # of observations and rewards: what learners see is divided by these
 
 
@@ -72,6 +72,8 @@ class Task:
     def returns(self, tables: Sequence[Any]) -> np.ndarray:
         """Discounted return vectors `[P, K]` of policies that act by `tables`, `[P, N]` or `[P, N, D]`."""
         actions = np.asarray(tables)
+        if not len(actions):
+            return np.zeros((0, len(self.reference)))
         if isinstance(self.judge, FiniteEnv):
             return exact_returns(self.judge, actions, self.discount)
         return np.asarray(self._play(jnp.asarray(actions, jnp.float32)[..., 0]))

@@ -49,7 +49,7 @@ def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
 
 
 def make_env(spec: dict[str, Any]) -> Any:
-    """The environment, with observations and rewards divided by constants, and a `watcher` to be called at each step."""
+    """The environment, with observations and rewards divided by constants, and a `watcher` called at each step."""
     import gymnasium
     import mo_gymnasium
     import numpy as np
@@ -154,7 +154,7 @@ def morld(env: Any, eval_env: Any, spec: dict[str, Any], seed: int) -> Agent:
 
     def train() -> None:
         agent.train(spec["steps"] + spec["every"], eval_env, np.asarray(spec["reference"]),
-                    num_eval_episodes_for_front=1, checkpoints=False)  # fmt: skip
+                    num_eval_episodes_for_front=5, checkpoints=False)  # fmt: skip
 
     return train, read
 

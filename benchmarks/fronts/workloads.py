@@ -1,7 +1,7 @@
 """What is compared: for each workload the task, and the sides with their settings.
 
-Both sides have the same inputs (features scaled to [0, 1], or the state's number for tables), networks, batches, replay,
-exploration, discount and number of gradient steps for each environment step, unless a side's name says otherwise.
+Both sides have the same inputs (features scaled to [0, 1], or the state's number for tables), networks, batches,
+replay, exploration, discount and number of gradient steps for each environment step, unless a side's name says otherwise.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Workload:
     sides: dict[str, Side]
     observation: str | None = None
     steps: int = 10_000  # environment steps at which fronts are compared; the peer ends there
-    peer_seeds: int = 1  # in a round
+    peer_seeds: int = 2  # in a round
     longer: int = 2  # rlx goes on to so many times as many, to find when it has the front
     every: int = 1_000  # environment steps from one checkpoint to the next
     reference: tuple[float, ...] | None = None  # of the hypervolume; None: the environment's
@@ -159,7 +159,9 @@ WORKLOADS = {
         every=500,
         discount=1.0,
     ),
-    "gathering-envelope": Workload("Envelope Q-learning, resource gathering", "resource-gathering", ENVELOPE, **FEATURES),
+    "gathering-envelope": Workload(
+        "Envelope Q-learning, resource gathering", "resource-gathering", ENVELOPE, **FEATURES
+    ),
     "gathering-gpi": Workload("GPI-LS, resource gathering", "resource-gathering", GPI_LS, **FEATURES),
     "reservoir-capql": Workload(
         "CAPQL, water reservoir",
@@ -176,7 +178,7 @@ WORKLOADS = {
         "GPI-LS, water reservoir (rlx: SAC, peer: TD3)",
         sides={
             "rlx": own("gpi_ls", **SAC, relabel=1, learner="sac", num_updates=250),
-            PEER: morl("gpi_ls", **MORL_SAC, gradient_updates=1, dyna=False),
+            PEER: morl("gpi_ls", **MORL_SAC, gradient_updates=1),
         },
         **RESERVOIR,
     ),
@@ -191,6 +193,7 @@ WORKLOADS = {
                 num_updates=40,
                 episodes=5,
                 adapt="none",
+                transfer=False,
             ),
             PEER: morl(
                 "morld",
@@ -198,7 +201,7 @@ WORKLOADS = {
                 exchange_every=960,
                 gamma=0.99,
                 shared_buffer=True,
-                sharing_mechanism=["transfer"],
+                sharing_mechanism=[],
                 policy_args={
                     "net_arch": [64, 64],
                     "batch_size": 64,
