@@ -118,10 +118,20 @@ def main(arguments: list[str] | None = None) -> None:
     path = FOLDER / "results.json"
     writes = not (args.quick or args.no_peers)
     stored = json.loads(path.read_text())["results"] if writes and path.exists() else {}
+    machine = report.machine()
     results: Results = {}
+
+    def store() -> None:
+        merged = {**stored, **results}
+        merged = {name: merged[name] for name in names if name in merged}
+        path.write_text(json.dumps({"machine": machine, "results": merged}) + "\n")
+        (FOLDER / "RESULTS.md").write_text(report.markdown(merged, machine))
+
     for name in args.only:
         if name == "population":
             results[name] = populations(rounds, core)
+            if writes:
+                store()
             continue
         workload = WORKLOADS[name]
         if args.quick:
@@ -131,14 +141,8 @@ def main(arguments: list[str] | None = None) -> None:
             workload = dataclasses.replace(workload, sides=own)
         results[name] = compare(workload, rounds, core, name)
         results[name]["load"] = round(os.getloadavg()[0], 1)
-    machine = report.machine()
-    if not writes:
-        print(report.markdown(results, machine))
-        return
-    merged = {**stored, **results}
-    merged = {name: merged[name] for name in names if name in merged}
-    path.write_text(json.dumps({"machine": machine, "results": merged}) + "\n")
-    (FOLDER / "RESULTS.md").write_text(report.markdown(merged, machine))
+        if writes:
+            store()
     print(report.markdown(results, machine))
 
 

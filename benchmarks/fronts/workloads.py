@@ -109,8 +109,8 @@ GPI_LS = {
     "rlx, no support": own("dqn", **DQN, relabel=1),
     PEER: morl("gpi_ls", **MORL_DQN, gradient_updates=1),
 }
-FEATURES = {"observation": "features"}
-RESERVOIR = {"task": "water-reservoir", "reference": (-1_000.0, -1_000.0)}
+FEATURES: dict[str, Any] = {"observation": "features"}
+RESERVOIR: dict[str, Any] = {"task": "water-reservoir", "reference": (-1_000.0, -1_000.0), "peer_seeds": 1}
 
 WORKLOADS = {
     "treasure-envelope": Workload(
@@ -157,12 +157,13 @@ WORKLOADS = {
         },
         **FEATURES,
         every=500,
+        longer=1,
         discount=1.0,
     ),
     "gathering-envelope": Workload(
-        "Envelope Q-learning, resource gathering", "resource-gathering", ENVELOPE, **FEATURES
+        "Envelope Q-learning, resource gathering", "resource-gathering", ENVELOPE, peer_seeds=1, **FEATURES
     ),
-    "gathering-gpi": Workload("GPI-LS, resource gathering", "resource-gathering", GPI_LS, **FEATURES),
+    "gathering-gpi": Workload("GPI-LS, resource gathering", "resource-gathering", GPI_LS, peer_seeds=1, **FEATURES),
     "reservoir-capql": Workload(
         "CAPQL, water reservoir",
         sides={
@@ -212,7 +213,7 @@ WORKLOADS = {
                 },
             ),
         },
-        steps=9_600,
+        steps=5_760,
         every=960,
         **RESERVOIR,
     ),
