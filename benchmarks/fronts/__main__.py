@@ -5,9 +5,9 @@
   python -m benchmarks.fronts --quick                    few steps, one seed of the peer; prints, writes nothing
   python -m benchmarks.fronts --no-peers                 rlx alone; prints, writes nothing
 
-Each measurement is a fresh process pinned to one core. Sides take turns, round by round, with seeds of their own in each
-round: ten of rlx's, and mostly two of the slow peer's, from 1000 on. The peer runs in an environment of its own under
-`.peers/`, made on first use.
+Each measurement is a fresh process pinned to one core. Sides take turns, round by round, with seeds of their own in
+each round: five of rlx's, and mostly one of the slow peer's, from 1000 on. The peer runs in an environment of its own
+under `.peers/`, made on first use.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from benchmarks.fronts.workloads import PEERS, POPULATION, WORKLOADS, Side, Work
 from benchmarks.peers.environment import ROOT, run_worker
 
 FOLDER = ROOT / "benchmarks" / "fronts"
-SEEDS = 10  # of rlx in a round
+SEEDS = 5  # of rlx in a round
 LEARNERS = (1, 256)
 Results = dict[str, Any]
 
