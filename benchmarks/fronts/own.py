@@ -153,7 +153,7 @@ def make_learner(spec: dict[str, Any]) -> Learner:
         return Learner(algorithm, lambda state: 0, follow, "points")
 
     if name == "pcn":
-        algorithm = pcn.make(pcn.Config(**settings), task.env, task.params)
+        algorithm: Any = pcn.make(pcn.Config(**settings), task.env, task.params)
         return Learner(algorithm, lambda state: int(state.buffer.length.sum()), algorithm.front, "points")
 
     raise ValueError(f"no algorithm {name!r}")

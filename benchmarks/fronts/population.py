@@ -20,6 +20,7 @@ def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
     from rlx.pareto import linear, simplex_grid
     from rlx.runtime import train
 
+    env: Any
     env, params = make(f"rlx/{spec['task']}", observation="features")
     config, learners = ppo.Config(**spec["settings"]), spec["learners"]
     objectives = len(env.reward_channels)

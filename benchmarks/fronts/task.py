@@ -53,6 +53,7 @@ class Task:
 
     def __init__(self, name: str, observation: str | None = None, discount: float = DISCOUNT):
         self.discount = discount
+        self.judge: Any
         self.judge, self.params = make(f"rlx/{name}", **({"observation": observation} if observation else {}))
         self.env = Scaled(self.judge, *SCALES[name]) if name in SCALES else self.judge
         self.reference = np.asarray(self.judge.reference_point)

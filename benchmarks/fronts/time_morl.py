@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmarks.speed.meter import Meter, worker
 
-# pyright: reportMissingImports=false
+# pyright: reportMissingImports=false, reportPrivateImportUsage=false
 
 
 class Finished(Exception):

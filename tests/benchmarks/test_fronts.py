@@ -28,6 +28,7 @@ def measured(name: str, steps: int, **settings) -> tuple[list, Task]:
     return result["runs"][0], Task(workload.task, workload.observation, workload.discount)
 
 
+@pytest.mark.slow
 def test_tables_are_read_at_equal_distances():
     run, task = measured("treasure-envelope", 80, learning_starts=40, buffer_size=100, batch_size=4, hidden=(4,))
     assert [checkpoint["steps"] for checkpoint in run] == [40, 80]
