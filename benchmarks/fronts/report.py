@@ -91,7 +91,10 @@ def time_to(runs: Sequence[Any], hypervolume: float) -> str:
 def markdown(results: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
     """The whole report."""
     described = ", ".join(f"{name} {value}" for name, value in machine.items())
-    parts = [HEAD, f"Machine: {described}.\n", summary(results)]
+    missing = ", ".join(name for name in (*WORKLOADS, "population") if name not in results)
+    parts = [HEAD, f"Machine: {described}.\n"]
+    parts += [f"**Incomplete**: not measured here: {missing}.\n"] if missing else []
+    parts.append(summary(results))
     parts += [population(r) if name == "population" else table(name, r) for name, r in results.items()]
     return "\n".join(parts)
 
