@@ -145,6 +145,8 @@ PROCESS = dict(
     noise=uniform(0.2, 0.5, 2),
     mean=normal(2),
 )
+PLAN = dict(transition=simplex(5, 2, 5), discount=uniform(0, 0.9, 5, 2), temperature=uniform(0.5, 2))
+REWARD = dict(reward=normal(5, 2, 5), discount=uniform(0.5, 0.9))
 FAR = np.array([1e4, -1e4, 0.0])
 LOGITS = np.array([[0.0, -np.inf, 1.0, -np.inf], [1e4, -1e4, 0.0, 0.0], [-np.inf, -np.inf, -np.inf, 3.0]])
 
@@ -238,6 +240,17 @@ TABLE = {
         dict(q=normal(B, A), log_base=normal(B, A), temperature=uniform(0.5, 2)),
         differentiated=("q", "log_base", "temperature"),
         extremes={"log_base": LOGITS},
+    ),
+    "soft_policy_iteration": Row(
+        value.soft_policy_iteration,
+        dict(
+            transition=simplex(5, 2, 5),
+            reward=normal(5, 2),
+            discount=uniform(0, 0.9, 5, 2),
+            temperature=uniform(0.5, 2),
+        ),
+        differentiated=("transition", "reward", "discount", "temperature"),
+        extremes={"reward": np.outer(np.ones(5), [1e4, -1e4]), "temperature": np.array(0.01)},
     ),
     "categorical_project": targets(
         value.categorical_project,
@@ -591,6 +604,101 @@ TABLE = {
     "consistency_filter": Row(
         reward.consistency_filter,
         dict(best_prob=uniform(0, 1, B), gold_prob=uniform(0, 1, B), teacher_prob=uniform(0, 1, B)),
+    ),
+    "epic_canonical": Row(
+        reward.epic_canonical,
+        dict(**REWARD, state_probs=simplex(5), action_probs=simplex(2)),
+        differentiated=("reward", "discount", "state_probs", "action_probs"),
+    ),
+    "epic_canonical_samples": Row(
+        lambda scale, **x: reward.epic_canonical_samples(lambda s, a, t: jnp.tanh(scale @ (s + a * t)), **x),
+        dict(
+            scale=normal(3),
+            obs=normal(B, 3),
+            action=normal(B, 3),
+            next_obs=normal(B, 3),
+            other_action=normal(N, 3),
+            other_obs=normal(N, 3),
+            discount=uniform(0.5, 0.9),
+        ),
+        differentiated=("scale", "obs", "discount"),
+    ),
+    "dard_canonical": Row(
+        reward.dard_canonical,
+        dict(**REWARD, transition=simplex(5, 2, 5), action_probs=simplex(2)),
+        differentiated=("reward", "transition", "discount", "action_probs"),
+    ),
+    "starc_canonical, value": Row(
+        reward.starc_canonical,
+        dict(**REWARD, transition=simplex(5, 2, 5), policy=simplex(5, 2)),
+        differentiated=("reward", "transition", "discount", "policy"),
+    ),
+    "starc_canonical, minimal": Row(
+        reward.starc_canonical,
+        dict(**REWARD, transition=simplex(5, 2, 5)),
+        {"kind": "minimal"},
+        ("reward", "transition", "discount"),
+    ),
+    "mce_irl_loss": Row(
+        reward.mce_irl_loss,
+        dict(reward=normal(5, 2), expert_visits=uniform(0, 2, 5, 2), initial=simplex(5), **PLAN),
+        differentiated=("reward",),
+        stopped=("expert_visits",),
+        extremes={"reward": np.outer(np.ones(5), [1e4, -1e4])},
+    ),
+    "airl_logit": Row(
+        reward.airl_logit,
+        dict(
+            reward=normal(B),
+            potential=normal(B),
+            next_potential=normal(B),
+            discount=uniform(0, 1, B),
+            log_prob=normal(B),
+        ),
+        differentiated=("reward", "potential", "next_potential"),
+        stopped=("log_prob",),
+    ),
+    "discriminator_loss": Row(
+        reward.discriminator_loss,
+        dict(logit=normal(B), expert=uniform(0, 1, B)),
+        differentiated=("logit",),
+        stopped=("expert",),
+        extremes={"logit": FAR},
+    ),
+    "gradient_penalty": Row(
+        lambda scale, **x: reward.gradient_penalty(lambda x: jnp.tanh(scale @ x), **x),
+        dict(scale=normal(A), expert=normal(B, A), policy=normal(B, A), share=uniform(0, 1, B), target=uniform(0, 1)),
+        differentiated=("scale",),
+        extremes={"scale": np.zeros(A)},
+    ),
+    **{
+        f"adversarial_reward, {kind}": Row(
+            reward.adversarial_reward, {"logit": normal(B)}, {"kind": kind}, stopped=("logit",), extremes={"logit": FAR}
+        )
+        for kind in ("gail", "log", "airl")
+    },
+    "adversarial_reward, fairl": targets(lambda logit: reward.adversarial_reward(logit, "fairl"), logit=normal(B)),
+    "standardise": Row(
+        reward.standardise,
+        dict(reward=normal(T, B), weights=uniform(0, 1, T, B)),
+        differentiated=("reward",),
+        extremes={"reward": np.zeros((T, B))},
+    ),
+    **{
+        f"reward_distance, order {order}": Row(
+            reward.reward_distance,
+            dict(first=normal(T, B), second=normal(T, B), weights=uniform(0, 1, T, B)),
+            {"order": order},
+            ("first", "second"),
+            extremes={"first": np.zeros((T, B))},
+        )
+        for order in (1, 2, np.inf)
+    },
+    "pearson_distance": Row(
+        reward.pearson_distance,
+        dict(first=normal(T, B), second=normal(T, B), weights=uniform(0, 1, T, B)),
+        differentiated=("first", "second"),
+        extremes={"first": np.ones((T, B)), "second": np.ones((T, B))},
     ),
     "distill_loss": Row(
         exploration.distill_loss,

@@ -1,4 +1,5 @@
-"""Rewards: sources and their combinators, running normalisation, preference data and choice models."""
+"""Rewards: sources and their combinators, running normalisation, preference data and choice models, rewards from
+behaviour, distances between reward functions."""
 
 from rlx.reward.best_of_n import OveroptimisationFit, best_of_n, best_of_n_kl, overoptimisation_fit, tilt
 from rlx.reward.choice import centring_loss, plackett_luce_loss, preference_loss, tie_log_prob
@@ -10,7 +11,17 @@ from rlx.reward.curation import (
     retrieval_count,
     retrieve,
 )
+from rlx.reward.distance import (
+    dard_canonical,
+    epic_canonical,
+    epic_canonical_samples,
+    pearson_distance,
+    reward_distance,
+    standardise,
+    starc_canonical,
+)
 from rlx.reward.ensemble import brme_loss, brme_reward, ensemble_reward, extrapolate
+from rlx.reward.irl import adversarial_reward, airl_logit, discriminator_loss, gradient_penalty, mce_irl_loss
 from rlx.reward.metric import auroc, best_of_k_accuracy, calibration_error, pair_accuracy, ties_score
 from rlx.reward.moments import RunningMoments, init_moments, merge_moments, normalise, update_moments
 from rlx.reward.preference import (
@@ -29,6 +40,8 @@ __all__ = [
     "OveroptimisationFit",
     "RewardTransform",
     "RunningMoments",
+    "adversarial_reward",
+    "airl_logit",
     "auroc",
     "best_of_k_accuracy",
     "best_of_n",
@@ -41,27 +54,37 @@ __all__ = [
     "centring_loss",
     "chain",
     "consistency_filter",
+    "dard_canonical",
     "denoise",
+    "discriminator_loss",
     "dynamic_scale",
     "ensemble_reward",
+    "epic_canonical",
+    "epic_canonical_samples",
     "extrapolate",
     "extrinsic",
     "flip_labels",
+    "gradient_penalty",
     "init_moments",
+    "mce_irl_loss",
     "merge_moments",
     "normalise",
     "normalise_by_return",
     "overoptimisation_fit",
     "pair_accuracy",
+    "pearson_distance",
     "plackett_luce_loss",
     "preference_loss",
     "preference_strength",
     "query_score",
     "retrieval_count",
     "retrieve",
+    "reward_distance",
     "segment_score",
     "select_queries",
     "stack",
+    "standardise",
+    "starc_canonical",
     "swap_candidates",
     "synthetic_teacher",
     "tie_log_prob",

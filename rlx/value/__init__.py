@@ -5,6 +5,7 @@ from rlx.value.distributional import categorical_project, quantile_huber_loss, t
 from rlx.value.generalised import envelope_target, gpi_action
 from rlx.value.loss import clipped_value_loss, implicit_max_loss, td_loss
 from rlx.value.pareto import convex_coverage_set, pareto_value_iteration
+from rlx.value.planning import soft_policy_iteration
 from rlx.value.returns import (
     gae,
     lambda_returns,
@@ -43,6 +44,7 @@ __all__ = [
     "returns_to_go",
     "signed_hyperbolic",
     "signed_parabolic",
+    "soft_policy_iteration",
     "soft_value",
     "soft_value_iteration",
     "successor_measure",
