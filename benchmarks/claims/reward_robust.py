@@ -1,9 +1,9 @@
 """Mixing the most confident of several reward heads with their worst case makes optimisation more robust.
 
-First a small network learns a gold reward from 1024 preferences, a quarter of them wrong. Then five heads, each with its
-own half of the answers, learn its reward with a stated deviation by the expected squared error. What is optimised by
-best of n, in pools that are the reference policy, is a mix of the head of the smallest deviation with the lowest head.
-The target of the second stage is inferred from the paper's description.
+First a small network learns a gold reward from 1024 preferences, a quarter of them wrong. Then five heads, each with
+its own half of the answers, learn its reward with a stated deviation by the expected squared error. What is optimised
+by best of n, in pools that are the reference policy, is a mix of the head of the smallest deviation with the lowest
+head. The target of the second stage is inferred from the paper's description.
 
 A second test is the paper's argument why this is safe: where the reward says nothing, robust optimisation stays nearer
 to where it began. Heads of pure noise are put in place of the trained ones, and the divergence of the best policy under
@@ -112,8 +112,8 @@ CLAIM = Claim(
     f" preferences, {NOISE:.0%} of them labelled wrong",
     baseline="the reward model of the first stage; the most confident head alone",
     method="0.6 of the most confident of five heads and 0.4 of the lowest (the paper's robust weight of 0.4)",
-    metric=f"gold reward of the best of {BEST_OF[-1]}, in deviations of the reference policy's answers; KL divergence of"
-    " the optimum where the reward is noise",
+    metric=f"gold reward of the best of {BEST_OF[-1]}, in deviations of the reference policy's answers; KL divergence"
+    " of the optimum where the reward is noise",
     conditions=(
         Condition("nominal 0.6: above single", "nominal 0.6", "single", 0.25, paired=True),
         Condition("nominal 0.6: above the most confident head", "nominal 0.6", "nominal 1.0", 0.2, paired=True),
