@@ -1,7 +1,7 @@
 """Preferences that an ensemble doubts are better turned round, and given margins by how strongly it believes them.
 
-Small networks learn a gold reward from 2000 preferences, a quarter of them wrong. The strength of each label is the mean
-vote of five networks trained on the other half of the data. Labels of the lowest fifth are turned round (flip), or
+Small networks learn a gold reward from 2000 preferences, a quarter of them wrong. The strength of each label is the
+mean vote of five networks trained on the other half of the data. Labels of the lowest fifth are turned round (flip), or
 softened where the strength is negative (soft), or the strength, over its deviation, becomes the margin of the loss.
 
 Controls: a random fifth turned round; and strengths judged by networks that were trained for ten times as long on the
@@ -12,6 +12,7 @@ of wrong labels, and label smoothing are reported too.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -29,8 +30,6 @@ MEMBERS = 5  # that judge each half
 FRACTION = 0.2  # turned round
 SIZES = (16, 48, 48, 1)
 BATCH, LEARNING_RATE = 128, 2e-3
-
-Rows = tuple[PreferenceBatch, Array, Array]  # pairs, margins, and the flip probability of the likelihood
 
 
 def clean_pairs(key: Array, pairs: int) -> PreferenceBatch:
@@ -86,14 +85,14 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
             "smoothing": (label, none, everyone, 0.1),
         }
 
-        def loss(parameters: Parameters, rows: tuple[Array, Array, tuple[Array, ...]], **options: Array) -> Array:
+        def loss(parameters: Parameters, rows: tuple[Array, Array, tuple[Array, ...]], **options: Any) -> Array:
             obs, (target, margin, weight, smoothing) = rows
             pair = pairs._replace(obs=obs)
             return preference_loss(
                 difference(parameters, pair), target, margin=margin, weight=weight, smoothing=smoothing, **options
             )
 
-        def accuracy(arm: tuple[Array, ...], **options: Array) -> Array:
+        def accuracy(arm: tuple[Array, ...], **options: Any) -> Array:
             start, order = jax.random.split(keys[3])  # the same for every arm
             rows = pairs.obs, arm
             model = fit(
@@ -124,7 +123,7 @@ CLAIM = Claim(
     title="Secrets of RLHF in Large Language Models Part II: Reward Modeling",
     year=2024,
     cards=(128,),
-    environment=f"pairs of normal answers and a gold reward, a random network; {PAIRS} pairs, {NOISE:.0%} labelled wrong",
+    environment=f"{PAIRS} pairs of normal answers, {NOISE:.0%} labelled wrong; the gold reward is a random network",
     baseline="the same network with the labels as they are",
     method="labels turned round, softened or given margins by the vote of networks trained on the other half",
     metric=f"accuracy on {TEST} fresh pairs, by the gold reward; area under the curve of finding wrong labels",
