@@ -535,6 +535,24 @@ TABLE = {
         stopped=("expert_visits",),
         extremes={"reward": np.outer(np.ones(5), [1e4, -1e4])},
     ),
+    **{
+        f"regret_score, {kind}": Row(
+            lambda seed, table, kind=kind, **x: reward.regret_score(
+                *jax.random.randint(jax.random.key(seed), (2, B, T), 0, 2),
+                **x,
+                **({"q": table} if kind == "expected" else {"reward": table, "next_state": jnp.arange(B)}),
+            ),
+            dict(seed=integers(9), table=normal(5, 2), mask=mask(B, T), v=normal(5), discount=uniform(0.5, 1)),
+            differentiated=("table", "v"),
+        )
+        for kind in ("expected", "deterministic")
+    },
+    "successor_value": Row(
+        reward.successor_value,
+        dict(successor=normal(N, B, A), weights=normal(A), temperature=uniform(0.5, 2)),
+        differentiated=("successor", "weights", "temperature"),
+        extremes={"weights": np.full(A, 1e4)},
+    ),
     "airl_logit": Row(
         reward.airl_logit,
         dict(

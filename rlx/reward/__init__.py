@@ -21,6 +21,7 @@ from rlx.reward.preference import (
     synthetic_teacher,
     to_pairs,
 )
+from rlx.reward.regret import regret_score, successor_value
 from rlx.reward.source import chain, extrinsic, stack
 from rlx.reward.transform import RewardTransform, centre, normalise_by_return
 
@@ -48,11 +49,13 @@ __all__ = [
     "pearson_distance",
     "plackett_luce_loss",
     "preference_loss",
+    "regret_score",
     "reward_distance",
     "segment_score",
     "stack",
     "standardise",
     "starc_canonical",
+    "successor_value",
     "swap_candidates",
     "synthetic_teacher",
     "tie_log_prob",
