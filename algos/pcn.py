@@ -38,9 +38,7 @@ class Config:
     gradient_steps: int = 10  # in one update; with many more the policy stops exploring before it knows the front
     batch_size: int = 256  # steps of stored episodes in one gradient step; 256: morl-baselines
     learning_rate: float = 1e-3  # of Adam; 1e-3: morl-baselines
-    epsilon: float = (
-        0.1  # probability of a random action while collecting; 0: the paper, whose policy soon repeats itself
-    )
+    epsilon: float = 0.1  # of a random action while collecting; 0: the paper, whose policy soon repeats itself
     threshold: float = 0.2  # crowding distance at which an episode counts for less; 0.2: the paper's code
     # What returns and horizon are divided by before the network sees them, one number for each channel and one more;
     # empty: the largest magnitude in the buffer, and `max_steps`.

@@ -69,7 +69,7 @@ def check_env(
         records = [record]
         if not _equal(record, run(keys, _stack(params, num_envs))):
             problems.append("the same keys gave another trajectory the second time")
-        if hasattr(params, "max_steps_in_episode"):
+        if dataclasses.is_dataclass(params) and hasattr(params, "max_steps_in_episode"):
             old = params.max_steps_in_episode
             short = dataclasses.replace(params, max_steps_in_episode=jnp.asarray(limit, jnp.result_type(old)))
             records.append(run(keys, _stack(short, num_envs)))

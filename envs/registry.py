@@ -11,7 +11,6 @@ from typing import Any
 import jax
 
 from rlx.envs import adapters, grid, multi_objective, tabular
-from rlx.types import Environment
 
 # all of gymnax 1.0 but MNISTBandit-bsuite, which downloads its data
 _GYMNAX = (
@@ -98,8 +97,10 @@ def names() -> list[str]:
     return [*_GYMNAX, *(f"brax/{name}" for name in (*_BRAX, *_BRAX_VECTOR)), *own]
 
 
-def make(name: str, **kwargs: Any) -> tuple[Environment, Any]:
+def make(name: str, **kwargs: Any) -> tuple[Any, Any]:
     """An environment and its default parameters, by name; `kwargs` go to its constructor.
+
+    The type is `Any` because environments have more than `rlx.types.Environment`: `to_mdp`, `pareto_front`, ...
 
     - `CartPole-v1`, `Breakout-MinAtar`, ...: gymnax's ids, and whatever was registered with `gymnax.register`;
     - `brax/ant`, `brax/ant:generalized`: brax, with a backend after the colon; keyword `episode_length`;

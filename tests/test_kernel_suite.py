@@ -28,6 +28,7 @@ from rlx.types import Front, PreferenceBatch
 PACKAGES = (rlx.value, rlx.policy, rlx.reward, rlx.exploration, rlx.pareto, rlx.optim)
 COMPONENTS = {  # reward sources and their transforms, running statistics, weightings, parameters
     "CoKriging",
+    "OveroptimisationFit",
     "RewardTransform",
     "RunningMoments",
     "centre",
@@ -553,6 +554,32 @@ TABLE = {
         differentiated=("successor", "weights", "temperature"),
         extremes={"weights": np.full(A, 1e4)},
     ),
+    "thurstone_prob": Row(
+        reward.thurstone_prob,
+        dict(mean=normal(B, 4), variance=uniform(0.5, 1, B, 4)),
+        differentiated=("mean", "variance"),
+        extremes={"mean": np.outer(FAR, np.arange(4))},
+    ),
+    "thurstone_fit": targets(
+        lambda prob, weight, **x: reward.thurstone_fit(*np.triu_indices(4, 1), prob, 4, weight, **x, steps=5),
+        prob=uniform(0, 1, 6),
+        weight=uniform(0, 1, 6),
+        learning_rate=uniform(0.01, 0.1),
+    ),
+    "select_edges": targets(
+        lambda seed, **x: reward.select_edges(jax.random.key(seed), **x, num=4),
+        seed=integers(9),
+        mean=normal(N),
+        degree=uniform(0, 9, N),
+        asked=flags(N, N),
+    ),
+    "cycle_probability": Row(reward.cycle_probability, {"prob": uniform(0, 1, N, N)}, differentiated=("prob",)),
+    "expected_utility_gap": Row(
+        reward.expected_utility_gap,
+        dict(utility=normal(A), lotteries=simplex(N, A), lottery_utility=normal(N)),
+        differentiated=("utility", "lottery_utility"),
+        extremes={"lottery_utility": np.ones(N)},
+    ),
     "airl_logit": Row(
         reward.airl_logit,
         dict(
@@ -606,6 +633,116 @@ TABLE = {
         dict(first=normal(T, B), second=normal(T, B), weights=uniform(0, 1, T, B)),
         differentiated=("first", "second"),
         extremes={"first": np.ones((T, B)), "second": np.ones((T, B))},
+    ),
+    **{
+        f"query_score, {how}": Row(
+            reward.query_score, {"prob": uniform(0.1, 0.9, 4, B)}, {"how": how}, differentiated=("prob",)
+        )
+        for how in ("disagreement", "mean_entropy", "entropy_of_mean", "information_gain")
+    },
+    "select_queries": targets(
+        lambda score, feature, mask, asked: reward.select_queries(score, 2, feature, pool=5, mask=mask, asked=asked),
+        score=normal(N),
+        feature=normal(N, 2),
+        mask=mask(N),
+        asked=normal(2, 2),
+    ),
+    "pair_accuracy": targets(reward.pair_accuracy, **PREFERENCES),
+    "auroc": targets(reward.auroc, score=grid(9), label=flags(9), weight=uniform(0, 1, 9)),
+    "calibration_error": targets(
+        reward.calibration_error, prob=uniform(0, 1, 9), outcome=uniform(0, 1, 9), weight=uniform(0, 1, 9)
+    ),
+    "best_of_k_accuracy": targets(reward.best_of_k_accuracy, score=grid(B, 4), target=simplex(B, 4), mask=mask(B, 4)),
+    "ties_score": targets(
+        reward.ties_score,
+        score=grid(B, 4),
+        correct=mask(B, 4),
+        reference_score=grid(B, 5),
+        reference_correct=mask(B, 5),
+        mask=mask(B, 4),
+        reference_mask=mask(B, 5),
+    ),
+    "best_of_n": targets(
+        lambda proxy, n, prob: reward.best_of_n(proxy, n + 1, jnp.log(prob)),
+        proxy=grid(N),
+        n=integers(9),
+        prob=simplex(N),
+    ),
+    "best_of_n, without replacement": targets(
+        lambda proxy, n: reward.best_of_n(proxy, n + 1, replacement=False), proxy=grid(N), n=integers(3)
+    ),
+    "best_of_n_kl": Row(reward.best_of_n_kl, {"n": uniform(1, 50, B)}, differentiated=("n",)),
+    "tilt": Row(
+        reward.tilt,
+        dict(log_reference=normal(B, N), reward=normal(B, N), beta=uniform(0.1, 1, B)),
+        differentiated=("log_reference", "reward", "beta"),
+        extremes={"reward": np.outer(FAR, np.arange(N))},
+    ),
+    **{
+        f"overoptimisation_fit, {form}": Row(
+            reward.overoptimisation_fit,
+            dict(distance=uniform(0.1, 3, 9), gain=normal(9)),
+            {"form": form},
+            stopped=("distance",),
+        )
+        for form in ("best_of_n", "policy")
+    },
+    **{
+        f"ensemble_reward, {how}": Row(
+            reward.ensemble_reward,
+            dict(reward=normal(4, B), caution=uniform(0.1, 1)),
+            {"how": how},
+            ("reward",),
+            ("caution",),
+            {"reward": np.outer(np.ones(4), FAR)},
+        )
+        for how in ("mean", "worst_case", "uncertainty_weighted", "lower_bound", "entropic")
+    },
+    "brme_reward": Row(
+        reward.brme_reward,
+        dict(mean=normal(4, B), std=uniform(0, 1, 4, B), nominal=uniform(0, 1)),
+        differentiated=("mean",),
+        stopped=("std", "nominal"),
+    ),
+    "brme_loss": Row(
+        reward.brme_loss,
+        dict(mean=normal(4, B), std=uniform(0, 1, 4, B), target=normal(4, B)),
+        differentiated=("mean", "std"),
+        stopped=("target",),
+    ),
+    "extrapolate": Row(
+        reward.extrapolate,
+        dict(start=normal(3), end=normal(3), factor=normal()),
+        differentiated=("start", "end", "factor"),
+    ),
+    "preference_strength": targets(reward.preference_strength, difference=normal(4, B), target=uniform(0, 1, B)),
+    **{
+        f"denoise, {how}": Row(
+            reward.denoise,
+            dict(target=uniform(0, 1, N), strength=normal(N), fraction=uniform(0.2, 0.5), smoothing=uniform(0, 0.5)),
+            {"how": how},
+            stopped=("target", "strength"),
+        )
+        for how in ("flip", "soft_margin", "flip_margin")
+    },
+    "dynamic_scale": targets(
+        reward.dynamic_scale,
+        strength=normal(B),
+        base=uniform(0.1, 1),
+        gain=uniform(0, 1),
+        rate=uniform(0.1, 1),
+    ),
+    "retrieval_count": Row(reward.retrieval_count, {"prob": uniform(0, 1, B)}),
+    "retrieve": targets(
+        lambda **x: reward.retrieve(**x, maximum=2),
+        query=normal(B, 2),
+        pool=normal(N, 2),
+        count=integers(3, B),
+        mask=mask(N),
+    ),
+    "consistency_filter": Row(
+        reward.consistency_filter,
+        dict(best_prob=uniform(0, 1, B), gold_prob=uniform(0, 1, B), teacher_prob=uniform(0, 1, B)),
     ),
     "distill_loss": Row(
         exploration.distill_loss,

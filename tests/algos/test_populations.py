@@ -28,13 +28,8 @@ STILL = ppo.Config(num_envs=2, num_steps=4, num_minibatches=2, learning_rate=1e-
 WEIGHTS = jnp.array([[0.0, 1.0], [0.5, 0.5], [1.0, 0.0]])
 
 
-@functools.cache
-def compiled(algorithm: Any, updates: int) -> Any:
-    return jax.jit(lambda key: train(algorithm, key, updates))
-
-
-def run(algorithm: Algorithm, updates: int, seed: int = 0) -> tuple[Any, Any]:
-    return compiled(algorithm, updates)(jax.random.key(seed))
+def run(algorithm: Algorithm, updates: int) -> tuple[Any, Any]:
+    return jax.jit(lambda key: train(algorithm, key, updates))(jax.random.key(0))
 
 
 def assert_finds_all_arms(algorithm: Algorithm, state: Any, tolerance: float = 0.1) -> None:
@@ -44,35 +39,32 @@ def assert_finds_all_arms(algorithm: Algorithm, state: Any, tolerance: float = 0
         assert np.abs(points - arm).max(1).min() < tolerance, (arm, points)
 
 
-def test_one_member_is_the_single_learner():
+def test_without_cooperation_each_member_is_the_single_learner():
     config = morld.Config(
-        population=1, num_updates=3, transfer=False, kind="smooth_chebyshev", margin=0.0, member=MEMBER
+        population=3, num_updates=3, transfer=False, kind="smooth_chebyshev", margin=0.0, member=MEMBER
     )
-    state, _ = run(morld.make(config, ENV), 1)
+    state, _ = run(morld.make(config, ENV, weights=WEIGHTS), 1)
 
-    def utility(returns: Any, ideal: Any) -> Any:
-        return scalarise(returns, jnp.full(2, 0.5), "smooth_chebyshev", ideal, mu=config.mu)
+    def utility(returns: Any, weights: Any) -> Any:
+        return scalarise(returns, weights, "smooth_chebyshev", jnp.zeros(2), mu=config.mu)
 
-    alone = ppo.make(MEMBER, ENV, weighting=utility_gradient(utility, jnp.zeros(2)))
+    def alone(key: Any, weights: Any) -> Any:
+        return train(ppo.make(MEMBER, ENV, weighting=utility_gradient(utility, weights)), key, 3)[0]
+
     member_key = jax.random.split(jax.random.key(0), 3)[0]
-    expected = jax.jit(lambda key: train(alone, key, 3)[0])(jax.random.split(member_key, 1)[0])
-    own = jax.tree.map(lambda x: x[0], state.members.params)
-    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-5, atol=1e-6), own, expected.params)
+    expected = jax.jit(jax.vmap(alone))(jax.random.split(member_key, 3), WEIGHTS)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5, atol=1e-6)
+    jax.tree.map(close, state.members.params, expected.params)
 
 
-def test_without_cooperation_members_are_independent_runs():
-    config = morld.Config(population=3, num_updates=2, transfer=False, member=MEMBER)
-    both, _ = run(morld.make(config, ENV, weights=WEIGHTS), 1)
-    other, _ = run(morld.make(config, ENV, weights=WEIGHTS.at[2].set(jnp.array([0.4, 0.6]))), 1)
-    for k, same in ((0, True), (1, True), (2, False)):
-        pairs = [jax.tree.leaves(s.members.params) for s in (both, other)]
-        assert all(np.array_equal(x[k], y[k]) for x, y in zip(*pairs, strict=True)) == same
-
-
-def test_morld_finds_the_front_and_its_policies_can_be_played():
-    config = morld.Config(population=3, num_updates=5, transfer=False, capacity=8, greedy=True, member=MEMBER)
-    algorithm = morld.make(config, ENV)
+def test_morld_finds_the_front_anneals_its_weights_and_its_policies_can_be_played():
+    config = morld.Config(
+        population=3, num_updates=5, transfer=False, capacity=8, greedy=True, adapt="psa", member=MEMBER
+    )
+    algorithm = morld.make(config, ENV, weights=WEIGHTS)
     state, metrics = run(algorithm, 10)
+    assert not np.allclose(state.weights, WEIGHTS)
+    np.testing.assert_allclose(state.weights.sum(1), 1.0, rtol=1e-5)
     assert_finds_all_arms(algorithm, state)
     assert metrics["front_size"][-1] >= 1
     learner = ppo.make(MEMBER, ENV, weighting=utility_gradient(lambda v, task: v.sum(), morld.Task(*jnp.ones((3, 2)))))
@@ -87,13 +79,6 @@ def test_transfer_begins_each_member_from_the_nearest_before_it():
     state = jax.jit(morld.make(config, ENV, weights=WEIGHTS).init)(jax.random.key(0))
     for leaf in jax.tree.leaves(state.members.params):
         np.testing.assert_allclose(leaf, jnp.broadcast_to(leaf[:1], leaf.shape), atol=1e-6)
-
-
-def test_simulated_annealing_moves_weights():
-    config = morld.Config(population=3, num_updates=5, transfer=False, adapt="psa", greedy=True, member=MEMBER)
-    state, _ = run(morld.make(config, ENV, weights=WEIGHTS), 6)
-    assert not np.allclose(state.weights, WEIGHTS)
-    np.testing.assert_allclose(state.weights.sum(1), 1.0, rtol=1e-5)
 
 
 def test_other_learners_can_be_members():
@@ -111,17 +96,18 @@ def test_cmorl_extends_the_most_isolated_policies_within_their_thresholds():
         num_selected=2, num_updates=1, first_iterations=1, round_iterations=2, capacity=6, episodes=64, member=STILL
     )
     algorithm = cmorl.make(config, ENV)
-    first, _ = run(algorithm, 1)
+    update = jax.jit(algorithm.update)
+    first = update(jax.jit(algorithm.init)(jax.random.key(0)))[0]
     np.testing.assert_allclose(first.tasks.weight.sum(1), 1.0)
     np.testing.assert_array_equal(first.tasks.bound, 0.0)
-    second = jax.jit(algorithm.update)(first)[0]
+    second = update(first)[0]
     np.testing.assert_array_equal(second.tasks.weight, np.tile(np.eye(2), (2, 1)))
     np.testing.assert_array_equal(second.tasks.bound, 1 - np.tile(np.eye(2), (2, 1)))
     rows = np.flatnonzero(np.asarray(first.archive.front.valid))
     allowed = np.asarray(extension_threshold(first.archive.front.points, 0.9))[rows]
     for threshold in np.asarray(second.tasks.threshold):
         assert np.abs(allowed - threshold).max(1).min() < 1e-6
-    third = jax.jit(algorithm.update)(second)[0]
+    third = update(second)[0]
     np.testing.assert_array_equal(third.tasks.threshold, second.tasks.threshold)
 
 

@@ -235,6 +235,30 @@ def test_vector_rewards_pass_through():
     assert last.observation_space(last.default_params).shape == (27 + 4 + 2,)
 
 
+def test_preferences_are_drawn_at_resets_and_kept_until_the_next():
+    env = wrappers.Preference(make("rlx/deep-sea-treasure-convex", observation="features")[0])
+    listed = jnp.array([[1.0, 0.0], [0.3, 0.7], [0.0, 1.0]])
+    params = env.default_params._replace(weights=listed, probability=jnp.array([1.0, 3.0, 0.0]))
+    drawn = jax.vmap(lambda key: env.reset_env(key, params)[0]["preference"])(jax.random.split(jax.random.key(0), 2000))
+    share = np.mean(np.asarray(drawn) == np.float32(listed[1]), axis=0)
+    assert abs(share - 0.75).max() < 0.04
+    assert not (np.asarray(drawn) == np.float32(listed[2])).all(1).any()
+    everywhere = jax.vmap(lambda key: env.reset_env(key, env.default_params)[0]["preference"])
+    uniform = np.asarray(everywhere(jax.random.split(jax.random.key(1), 2000)))
+    np.testing.assert_allclose(uniform.sum(1), 1.0, rtol=1e-5)
+    np.testing.assert_allclose(np.quantile(uniform[:, 0], [0.25, 0.5, 0.75]), [0.25, 0.5, 0.75], atol=0.05)
+    assert check_env(env, num_envs=2, steps=60).terminations > 0
+    obs, state = env.reset_env(jax.random.key(2), params)
+    plain, _ = env.env.reset_env(jax.random.key(2), params.inner)
+    later, _, reward, _, _ = env.step_env(jax.random.key(3), state, jnp.int32(1), params)
+    np.testing.assert_array_equal(obs["observation"], plain)
+    np.testing.assert_array_equal(later["preference"], obs["preference"])
+    assert reward.shape == (2,)
+    np.testing.assert_array_equal(params.listed()[1], [True, True, False])
+    with pytest.raises(ValueError, match="weights must be an array"):
+        env.default_params.listed()
+
+
 def test_wrappers_can_be_copied_and_miss_attributes_as_usual():
     import copy
 
@@ -253,6 +277,7 @@ def test_wrappers_can_be_copied_and_miss_attributes_as_usual():
         (lambda: wrappers.Distractors(GridWorld(grid.corridor(3), observation="image"), 2), "FlattenObservation"),
         (lambda: wrappers.FrameStack(Counter(), 0), "n must be"),
         (lambda: wrappers.DelayedReward(Counter(), 0), "interval"),
+        (lambda: wrappers.Preference(Counter()), "reward_channels"),
     ],
 )
 def test_errors_name_the_argument(wrap, message):

@@ -23,6 +23,7 @@ from rlx.pareto import (
     nash_mtl_weights,
     recap,
     recap_weights,
+    utility_gradient,
 )
 from rlx.types import Front, WeightingStats
 
@@ -43,6 +44,24 @@ def test_linear_gives_its_weights_whatever_happens():
     weights, state, metrics = weighting.update(weighting.init(2), STATS)
     np.testing.assert_array_equal(weights, [2.0, -1.0])
     assert (state, metrics) == ((), {})
+
+
+def test_utility_gradient_is_that_of_the_unbiased_average():
+    """Of `u = p sqrt(v_0) + v_0 v_1` by hand, batches without episodes left out."""
+    weighting = utility_gradient(lambda v, p: p * jnp.sqrt(v[0]) + v[0] * v[1], jnp.array(3.0), decay=0.5)
+    state, average, total = weighting.init(2), np.zeros(2), 0.0
+    for returns, episodes in (([4.0, 1.0], 2.0), ([9.0, 9.0], 0.0), ([1.0, 2.0], 1.0)):
+        weights, state, metrics = weighting.update(state, with_returns(np.array(returns), episodes))
+        if episodes:
+            average, total = 0.5 * average + 0.5 * np.array(returns), 0.5 * total + 0.5
+        x, y = average / total
+        np.testing.assert_allclose(weights, [1.5 / np.sqrt(x) + y, x], rtol=1e-6)
+        np.testing.assert_allclose(metrics["utility"], 3.0 * np.sqrt(x) + x * y, rtol=1e-6)
+
+
+def test_utility_of_fixed_weights_is_linear():
+    weighting = utility_gradient(lambda v, w: v @ w, jnp.array([2.0, -1.0]))
+    np.testing.assert_array_equal(weighting.update(weighting.init(2), STATS)[0], [2.0, -1.0])
 
 
 def test_linear_weights_may_be_traced():

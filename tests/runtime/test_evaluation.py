@@ -28,6 +28,13 @@ def test_known_returns():
     assert result.finished.all()
 
 
+def test_discounted_returns():
+    result = evaluate(always(1), ENV, jax.random.key(0), 50, discount=0.5)
+    starts = 3 - np.asarray(result.lengths)
+    np.testing.assert_allclose(result.returns[:, 0], [sum(0.5**t for t in range(3 - p)) for p in starts])
+    np.testing.assert_allclose(result.returns[:, 1], [-sum(0.5**t * (p + 1 + t) for t in range(3 - p)) for p in starts])
+
+
 def test_a_time_limit_finishes_an_episode():
     result = evaluate(always(0), ENV, jax.random.key(0), 5)
     np.testing.assert_array_equal(result.lengths, 10)
