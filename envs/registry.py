@@ -73,6 +73,7 @@ _OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
     "chain": (10, tabular.chain),
     "randomwalk": (19, tabular.random_walk),
     "garnet": (0, lambda seed, **kwargs: tabular.garnet(jax.random.key(seed), **kwargs)),
+    "delivery": (0, lambda seed, **kwargs: tabular.delivery(jax.random.key(seed), **kwargs)),
     "cmdp": (0, lambda seed, **kwargs: tabular.constrained(jax.random.key(seed), **kwargs)),
     "goldpool": (0, lambda seed, **kwargs: bandit.GoldPool(jax.random.key(seed), **kwargs)),
     "deep-sea-treasure-convex": (None, lambda **kwargs: multi_objective.deep_sea_treasure("convex", **kwargs)),

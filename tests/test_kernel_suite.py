@@ -536,6 +536,50 @@ TABLE = {
         stopped=("expert_visits",),
         extremes={"reward": np.outer(np.ones(5), [1e4, -1e4])},
     ),
+    **{
+        f"regret_score, {kind}": Row(
+            lambda seed, table, kind=kind, **x: reward.regret_score(
+                *jax.random.randint(jax.random.key(seed), (2, B, T), 0, 2),
+                **x,
+                **({"q": table} if kind == "expected" else {"reward": table, "next_state": jnp.arange(B)}),
+            ),
+            dict(seed=integers(9), table=normal(5, 2), mask=mask(B, T), v=normal(5), discount=uniform(0.5, 1)),
+            differentiated=("table", "v"),
+        )
+        for kind in ("expected", "deterministic")
+    },
+    "successor_value": Row(
+        reward.successor_value,
+        dict(successor=normal(N, B, A), weights=normal(A), temperature=uniform(0.5, 2)),
+        differentiated=("successor", "weights", "temperature"),
+        extremes={"weights": np.full(A, 1e4)},
+    ),
+    "thurstone_prob": Row(
+        reward.thurstone_prob,
+        dict(mean=normal(B, 4), variance=uniform(0.5, 1, B, 4)),
+        differentiated=("mean", "variance"),
+        extremes={"mean": np.outer(FAR, np.arange(4))},
+    ),
+    "thurstone_fit": targets(
+        lambda prob, weight, **x: reward.thurstone_fit(*np.triu_indices(4, 1), prob, 4, weight, **x, steps=5),
+        prob=uniform(0, 1, 6),
+        weight=uniform(0, 1, 6),
+        learning_rate=uniform(0.01, 0.1),
+    ),
+    "select_edges": targets(
+        lambda seed, **x: reward.select_edges(jax.random.key(seed), **x, num=4),
+        seed=integers(9),
+        mean=normal(N),
+        degree=uniform(0, 9, N),
+        asked=flags(N, N),
+    ),
+    "cycle_probability": Row(reward.cycle_probability, {"prob": uniform(0, 1, N, N)}, differentiated=("prob",)),
+    "expected_utility_gap": Row(
+        reward.expected_utility_gap,
+        dict(utility=normal(A), lotteries=simplex(N, A), lottery_utility=normal(N)),
+        differentiated=("utility", "lottery_utility"),
+        extremes={"lottery_utility": np.ones(N)},
+    ),
     "airl_logit": Row(
         reward.airl_logit,
         dict(

@@ -1,7 +1,7 @@
 """A large pool of unreliable preferences is worth more when two reward models must agree with each label that is kept.
 
-200 pairs have trusted labels, 6000 come in three regions where 5%, 25% and 45% of the labels are wrong. One reward model
-is trained on the trusted pairs, another on them and half of the pool, and judges the other half. Labels that both agree
+200 pairs have trusted labels, 6000 come in three regions where 5%, 25% and 45% of the labels are wrong. One reward
+model is trained on the trusted pairs, another on them and half of the pool, and judges the other half. Labels that both agree
 with are kept; those that both disagree with can be turned round ("recycled"); the rest is left out.
 
 Control: as many labels turned round as are recycled, at random. Recycling is reported and not judged: in this stand-in

@@ -33,8 +33,10 @@ from rlx.reward.preference import (
     to_pairs,
 )
 from rlx.reward.query import query_score, select_queries
+from rlx.reward.regret import regret_score, successor_value
 from rlx.reward.source import chain, extrinsic, stack
 from rlx.reward.transform import RewardTransform, centre, normalise_by_return
+from rlx.reward.utility import cycle_probability, expected_utility_gap, select_edges, thurstone_fit, thurstone_prob
 
 __all__ = [
     "OveroptimisationFit",
@@ -54,6 +56,7 @@ __all__ = [
     "centring_loss",
     "chain",
     "consistency_filter",
+    "cycle_probability",
     "dard_canonical",
     "denoise",
     "discriminator_loss",
@@ -61,6 +64,7 @@ __all__ = [
     "ensemble_reward",
     "epic_canonical",
     "epic_canonical_samples",
+    "expected_utility_gap",
     "extrapolate",
     "extrinsic",
     "flip_labels",
@@ -77,16 +81,21 @@ __all__ = [
     "preference_loss",
     "preference_strength",
     "query_score",
+    "regret_score",
     "retrieval_count",
     "retrieve",
     "reward_distance",
     "segment_score",
+    "select_edges",
     "select_queries",
     "stack",
     "standardise",
     "starc_canonical",
+    "successor_value",
     "swap_candidates",
     "synthetic_teacher",
+    "thurstone_fit",
+    "thurstone_prob",
     "tie_log_prob",
     "ties_score",
     "tilt",
