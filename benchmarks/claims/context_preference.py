@@ -1,10 +1,10 @@
 """A reward model that is told the context gets preferences right that reverse with it; a blind one cannot.
 
 A context is a direction in the space of six attributes of an answer, and the better of two answers is the one with more
-of it. All answers are to one prompt. Reward models see the answer and, as a factor of their last layer, the context. They are trained with
-random contexts and tested on couples: one pair of answers and two new contexts that reverse its preference. A model
-that does not see the context has half of such pairs right and none of the couples: that is a theorem, and reported as
-a check. Contexts dealt out anew at random, in training, are the control.
+of it. All answers are to one prompt. Reward models see the answer and, as a factor of their last layer, the context.
+They are trained with random contexts and tested on couples: one pair of answers and two new contexts that reverse its
+preference. A model that does not see the context has half of such pairs right and none of the couples: that is a
+theorem, and reported as a check. Contexts dealt out anew at random, in training, are the control.
 
 A second test hides the context. A user has one of 16 new ones and has answered four questions; the posterior over the
 16 under the model, and the marginal preference with it, are to tell further answers of the user better than the model
