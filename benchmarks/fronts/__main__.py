@@ -6,7 +6,7 @@
   python -m benchmarks.fronts --no-peers                 rlx alone; prints, writes nothing
 
 Each measurement is a fresh process pinned to one core. Sides take turns, round by round, with seeds of their own in
-each round: five of rlx's, and mostly one of the slow peer's, from 1000 on. The peer runs in an environment of its own
+each round: five of rlx's, and two or three of the slow peer's, from 1000 on. The peer runs in an environment of its own
 under `.peers/`, made on first use.
 """
 

@@ -57,7 +57,8 @@ steps for each environment step. What differs, each side having it as it is writ
 The settings of PCN were compared on seeds 0 to 9, and left as they were. While the programs were made to work they
 ran on some of the judging seeds too. After that the tabular task was given 20,000 steps in place of 10,000, in which
 the peer had not found the whole front; MORL/D 5,760 in place of 9,600, to save time, no transfer, since the peer's
-failed, and five episodes to evaluate each learner on both sides; and PCN of rlx a faster way to draw its batches.
+failed, and five episodes to evaluate each learner on both sides; PCN of rlx a faster way to draw its batches; and the
+peer two or three seeds in place of one, whose front had collapsed in treasure-envelope.
 """
 
 
@@ -128,7 +129,7 @@ def summary(results: Mapping[str, Any]) -> str:
         "hypervolume that the tables have; to 95% of the hypervolume that the run itself has at the compared steps. "
         f"The target is met if the second is at least {TARGET}, or the third where a run of rlx does not reach the "
         f"share; and only with a front that is no worse. Fronts within {EQUAL} of the whole are equal. "
-        "The peer is slow, so it mostly has one seed, and fronts differ from seed to seed: its means are uncertain.\n",
+        "The peer is slow, so it has few seeds, and fronts differ from seed to seed: its means are uncertain.\n",
         f"| workload | equal steps | to the share | to 95% of its own | {TARGET} times | front of rlx, of the peer | "
         "no worse |",
         "|---|---|---|---|---|---|---|",

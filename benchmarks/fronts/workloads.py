@@ -28,7 +28,7 @@ class Workload:
     sides: dict[str, Side]
     observation: str | None = None
     steps: int = 10_000  # environment steps at which fronts are compared; the peer ends there
-    peer_seeds: int = 1  # in a round
+    peer_seeds: int = 2  # in a round
     longer: int = 2  # rlx goes on to so many times as many, to find when it has the front
     every: int = 1_000  # environment steps from one checkpoint to the next
     reference: tuple[float, ...] | None = None  # of the hypervolume; None: the environment's
@@ -114,9 +114,15 @@ RESERVOIR: dict[str, Any] = {"task": "water-reservoir", "reference": (-1_000.0, 
 
 WORKLOADS = {
     "treasure-envelope": Workload(
-        "Envelope Q-learning, deep sea treasure (convex)", "deep-sea-treasure-convex", ENVELOPE, **FEATURES
+        "Envelope Q-learning, deep sea treasure (convex)",
+        "deep-sea-treasure-convex",
+        ENVELOPE,
+        peer_seeds=3,
+        **FEATURES,
     ),
-    "treasure-gpi": Workload("GPI-LS, deep sea treasure (convex)", "deep-sea-treasure-convex", GPI_LS, **FEATURES),
+    "treasure-gpi": Workload(
+        "GPI-LS, deep sea treasure (convex)", "deep-sea-treasure-convex", GPI_LS, peer_seeds=3, **FEATURES
+    ),
     "treasure-tabular": Workload(
         "Pareto Q-learning, tables, deep sea treasure (concave)",
         "deep-sea-treasure-concave",
@@ -157,7 +163,6 @@ WORKLOADS = {
         },
         **FEATURES,
         every=500,
-        peer_seeds=2,
         longer=1,
         discount=1.0,
     ),
