@@ -20,7 +20,7 @@ from layouts import ALGORITHMS  # noqa: E402
 
 @pytest.fixture(scope="module")
 def differences():
-    flags = os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=4"
+    flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=4"
     done = subprocess.run(
         [sys.executable, HERE / "layouts.py", *ALGORITHMS],
         env={**os.environ, "XLA_FLAGS": flags},

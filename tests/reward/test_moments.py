@@ -112,7 +112,8 @@ print(float(moments.mean) / x.astype(float).mean(), float(moments.var) / x.astyp
 
 
 def test_four_devices_equal_one():
-    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=4", "JAX_PLATFORMS": "cpu"}
+    flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=4"
+    environment = {**os.environ, "XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu"}
     done = subprocess.run([sys.executable, "-c", PROGRAM], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     np.testing.assert_allclose([float(word) for word in done.stdout.split()], [1, 1, 128], rtol=1e-5)

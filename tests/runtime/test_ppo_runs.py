@@ -64,7 +64,7 @@ def test_ppo_over_two_devices_equals_two_shards_on_one():
     assert [row["step"] for row in expected["rows"]] == [2 * STEPS, 4 * STEPS]
     done = subprocess.run(
         [sys.executable, __file__],
-        env={**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"},
+        env={**os.environ, "XLA_FLAGS": os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=2"},
         capture_output=True,
         text=True,
         check=False,

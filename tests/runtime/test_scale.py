@@ -21,7 +21,7 @@ from rlx import runtime
 from rlx.runtime.learner import Learner
 from rlx.runtime.population import Population
 
-FORCE_DEVICES = "--xla_force_host_platform_device_count="
+FORCE_DEVICES = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count="
 
 
 def launch(function: str, out: Path, updates: int, devices: int = 1, num_processes: int = 1) -> list[dict]:
