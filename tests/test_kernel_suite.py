@@ -28,6 +28,7 @@ from rlx.types import Front, PreferenceBatch
 PACKAGES = (rlx.value, rlx.policy, rlx.reward, rlx.exploration, rlx.pareto, rlx.optim)
 COMPONENTS = {  # reward sources and their transforms, running statistics, weightings, parameters
     "CoKriging",
+    "EdgeStats",
     "OveroptimisationFit",
     "RewardTransform",
     "RunningMoments",
@@ -579,6 +580,16 @@ TABLE = {
         dict(utility=normal(A), lotteries=simplex(N, A), lottery_utility=normal(N)),
         differentiated=("utility", "lottery_utility"),
         extremes={"lottery_utility": np.ones(N)},
+    ),
+    "edge_stats": Row(
+        lambda counts: tuple(reward.edge_stats(counts)), {"counts": uniform(1, 9, 4, 4, 3)}, differentiated=("counts",)
+    ),
+    "pagerank": Row(
+        reward.pagerank,
+        dict(weights=uniform(0.1, 1, 4, 4), damping=uniform(0.5, 0.9), personal=simplex(4)),
+        {"num_iterations": 9},
+        ("weights", "damping", "personal"),
+        extremes={"weights": np.zeros((4, 4))},
     ),
     "airl_logit": Row(
         reward.airl_logit,

@@ -3,8 +3,8 @@
 Sixty-four items have normal utilities, their means linear in eight features, and a chooser that draws both afresh for
 each answer. Ten answers an edge, for 2 N log2 N or half as many edges, are fitted by normal utilities of unequal
 variance. Edges are drawn at random, or chosen in rounds where fitted utilities are close and items seldom compared. The
-majority of ten fresh answers to held-out edges is predicted. A chooser without utilities, whose answers are coin
-flips, is the control: nothing can be predicted, and its choices go round in circles.
+majority of ten fresh answers to held-out edges is predicted. A chooser without utilities, whose answers are coin flips,
+is the control: nothing can be predicted, and its choices go round in circles.
 
 Control of utilities: a network of an item's features that has learned the utilities' choices is tuned to other ones,
 on comparisons among half of the items, and asked about pairs of the other half. With target utilities that do not
@@ -71,7 +71,7 @@ def active_edges(key: Array, items: ItemGraph, free: Array, num: int, steps: int
         degree = jnp.bincount(jnp.concatenate(edges[:2]), length=ITEMS)
         select_key, ask_key = jax.random.split(each)
         more = ask(ask_key, items, *select_edges(select_key, mean, degree, taken, size)[:2])
-        edges = tuple(jnp.concatenate(x) for x in zip(edges, more, strict=True))
+        edges = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), edges, more)
     return edges
 
 
@@ -182,12 +182,12 @@ CLAIM = Claim(
     title="Utility Engineering: Analyzing and Controlling Emergent Value Systems in AIs",
     year=2025,
     cards=(34,),
-    environment=f"{ITEMS} items with normal utilities of {FEATURES} features, {SAMPLES} answers for each of {EDGES} edges"
-    " (or half as many)",
+    environment=f"{ITEMS} items with normal utilities of {FEATURES} features, {SAMPLES} answers for each of {EDGES}"
+    " edges, or half as many",
     baseline="a chooser without utilities; for control, target utilities that do not depend on features",
     method="utilities fitted to a chooser's answers; a network tuned to other utilities on half of the items",
-    metric=f"correlation with the true utilities; accuracy on the majority of fresh answers to {HELD_OUT} held-out pairs;"
-    " for control, on pairs of the other half of the items",
+    metric=f"correlation with the true utilities; accuracy on the majority of fresh answers to {HELD_OUT} held-out"
+    " pairs; for control, on pairs of the other half of the items",
     conditions=(
         Condition("correlation, random edges: above 0.97", "random, all edges: correlation", 0.97),
         Condition("accuracy, random edges: above 0.93", "random, all edges: accuracy", 0.93),

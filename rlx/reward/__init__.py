@@ -40,6 +40,7 @@ from rlx.reward.feedback import (
 from rlx.reward.irl import adversarial_reward, airl_logit, discriminator_loss, gradient_penalty, mce_irl_loss
 from rlx.reward.metric import auroc, best_of_k_accuracy, calibration_error, pair_accuracy, ties_score
 from rlx.reward.moments import RunningMoments, init_moments, merge_moments, normalise, update_moments
+from rlx.reward.moral_graph import EdgeStats, edge_stats, pagerank
 from rlx.reward.preference import (
     bootstrap_indices,
     flip_labels,
@@ -56,6 +57,7 @@ from rlx.reward.transform import RewardTransform, centre, normalise_by_return
 from rlx.reward.utility import cycle_probability, expected_utility_gap, select_edges, thurstone_fit, thurstone_prob
 
 __all__ = [
+    "EdgeStats",
     "OveroptimisationFit",
     "RewardTransform",
     "RunningMoments",
@@ -80,6 +82,7 @@ __all__ = [
     "denoise",
     "discriminator_loss",
     "dynamic_scale",
+    "edge_stats",
     "ensemble_reward",
     "epic_canonical",
     "epic_canonical_samples",
@@ -102,6 +105,7 @@ __all__ = [
     "normalise",
     "normalise_by_return",
     "overoptimisation_fit",
+    "pagerank",
     "pair_accuracy",
     "pearson_distance",
     "plackett_luce_loss",
