@@ -36,7 +36,7 @@ def annotated(key: Array) -> tuple[PreferenceBatch, PreferenceBatch]:
     """Training pairs with strengths and ratings (`factor`), and test pairs by the gold reward."""
     task_key, data_key, noise_key, rating_key = jax.random.split(key, 4)
     batch = gold_queries(gold_task(task_key, 6, 0.0), data_key, PAIRS + TEST, beta=jnp.inf)
-    gold = batch.gold
+    gold = jnp.asarray(batch.gold)
     gap = gold[:, 0] - gold[:, 1] + PERCEPTION * 2**0.5 * jax.random.normal(noise_key, (PAIRS + TEST,))
     rating = jnp.clip(jnp.round(2 + gold + PERCEPTION * jax.random.normal(rating_key, gold.shape)), 0, 4)
     lean = batch._replace(prompt=None, source=None, gold=None, factor=rating[..., None])
@@ -54,7 +54,7 @@ def strong_loss(parameters: Parameters, rows: tuple[PreferenceBatch, Array, Arra
 
 def rating_loss(parameters: Parameters, pairs: PreferenceBatch) -> Array:
     """Squared errors of both candidates' ratings, scaled to mean 0 and deviation about 1."""
-    return jnp.square(score(parameters, pairs.obs[:, :, 0]) - (pairs.factor[..., 0] - 2)).mean(1)
+    return jnp.square(score(parameters, pairs.obs[:, :, 0]) - (jnp.asarray(pairs.factor)[..., 0] - 2)).mean(1)
 
 
 def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
@@ -70,7 +70,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
             return fit(order_key, model, strong_loss, rows, updates, BATCH, LEARNING_RATE)
 
         none, plain = jnp.zeros(PAIRS), jnp.ones(PAIRS)
-        strength = pairs.strength
+        strength = jnp.asarray(pairs.strength)
         shuffled = jax.random.permutation(shuffle_key, strength)
         arms = {
             "plain": (none, plain),
@@ -101,8 +101,8 @@ CLAIM = Claim(
     title="HelpSteer2-Preference: Complementing Ratings with Preferences",
     year=2025,
     cards=(208,),
-    environment=f"{PAIRS} pairs of normal answers, labels and strengths by a noisily perceived gap in gold reward, noisy"
-    " ratings of both; the gold reward is a sum of six random networks",
+    environment=f"{PAIRS} pairs of normal answers, labels and strengths by a noisily perceived gap in gold reward,"
+    " noisy ratings of both; the gold reward is a sum of six random networks",
     baseline="the plain loss; the strength as its margin; the scaled loss from scratch",
     method="the strength as the weight of the example; the same from a network trained on the ratings",
     metric=f"accuracy on {TEST} fresh pairs, by the gold reward",
