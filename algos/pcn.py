@@ -38,9 +38,7 @@ class Config:
     gradient_steps: int = 10  # in one update; with many more the policy stops exploring before it knows the front
     batch_size: int = 256  # steps of stored episodes in one gradient step; 256: morl-baselines
     learning_rate: float = 1e-3  # of Adam; 1e-3: morl-baselines
-    epsilon: float = (
-        0.1  # probability of a random action while collecting; 0: the paper, whose policy soon repeats itself
-    )
+    epsilon: float = 0.1  # of a random action while collecting; 0: the paper, whose policy soon repeats itself
     threshold: float = 0.2  # crowding distance at which an episode counts for less; 0.2: the paper's code
     # What returns and horizon are divided by before the network sees them, one number for each channel and one more;
     # empty: the largest magnitude in the buffer, and `max_steps`.
@@ -207,8 +205,7 @@ def make(config: Config, env: Environment, env_params: Any = None) -> Algorithm:
     def gradient_step(carry: tuple, key: Array, buffer: Episodes, to_go: Array, scale: Array) -> tuple[tuple, Array]:
         params, opt_state = carry
         episode_key, step_key = jax.random.split(key)
-        among = jnp.where(buffer.valid, 0.0, -jnp.inf)
-        row = jax.random.categorical(episode_key, among, shape=(config.batch_size,))
+        row = jax.random.randint(episode_key, (config.batch_size,), 0, buffer.valid.sum())  # `keep` puts them first
         length = buffer.length[row]
         t = jnp.floor(jax.random.uniform(step_key, (config.batch_size,)) * length).astype(jnp.int32)
         obs, action = jax.tree.map(lambda x: x[row, t], (buffer.obs, buffer.action))

@@ -11,7 +11,6 @@ from typing import Any
 import jax
 
 from rlx.envs import adapters, bandit, grid, multi_objective, tabular
-from rlx.types import Environment
 
 # all of gymnax 1.0 but MNISTBandit-bsuite, which downloads its data
 _GYMNAX = (
@@ -74,6 +73,7 @@ _OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
     "chain": (10, tabular.chain),
     "randomwalk": (19, tabular.random_walk),
     "garnet": (0, lambda seed, **kwargs: tabular.garnet(jax.random.key(seed), **kwargs)),
+    "delivery": (0, lambda seed, **kwargs: tabular.delivery(jax.random.key(seed), **kwargs)),
     "cmdp": (0, lambda seed, **kwargs: tabular.constrained(jax.random.key(seed), **kwargs)),
     "goldpool": (0, lambda seed, **kwargs: bandit.GoldPool(jax.random.key(seed), **kwargs)),
     "deep-sea-treasure-convex": (None, lambda **kwargs: multi_objective.deep_sea_treasure("convex", **kwargs)),
@@ -98,8 +98,10 @@ def names() -> list[str]:
     return [*_GYMNAX, *(f"brax/{name}" for name in (*_BRAX, *_BRAX_VECTOR)), *own]
 
 
-def make(name: str, **kwargs: Any) -> tuple[Environment, Any]:
+def make(name: str, **kwargs: Any) -> tuple[Any, Any]:
     """An environment and its default parameters, by name; `kwargs` go to its constructor.
+
+    The type is `Any` because environments have more than `rlx.types.Environment`: `to_mdp`, `pareto_front`, ...
 
     - `CartPole-v1`, `Breakout-MinAtar`, ...: gymnax's ids, and whatever was registered with `gymnax.register`;
     - `brax/ant`, `brax/ant:generalized`: brax, with a backend after the colon; keyword `episode_length`;

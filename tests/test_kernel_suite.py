@@ -495,6 +495,145 @@ TABLE = {
         ),
         stopped=("reward",),
     ),
+    "epic_canonical": Row(
+        reward.epic_canonical,
+        dict(**REWARD, state_probs=simplex(5), action_probs=simplex(2)),
+        differentiated=("reward", "discount", "state_probs", "action_probs"),
+    ),
+    "epic_canonical_samples": Row(
+        lambda scale, **x: reward.epic_canonical_samples(lambda s, a, t: jnp.tanh(scale @ (s + a * t)), **x),
+        dict(
+            scale=normal(3),
+            obs=normal(B, 3),
+            action=normal(B, 3),
+            next_obs=normal(B, 3),
+            other_action=normal(N, 3),
+            other_obs=normal(N, 3),
+            discount=uniform(0.5, 0.9),
+        ),
+        differentiated=("scale", "obs", "discount"),
+    ),
+    "dard_canonical": Row(
+        reward.dard_canonical,
+        dict(**REWARD, transition=simplex(5, 2, 5), action_probs=simplex(2)),
+        differentiated=("reward", "transition", "discount", "action_probs"),
+    ),
+    "starc_canonical, value": Row(
+        reward.starc_canonical,
+        dict(**REWARD, transition=simplex(5, 2, 5), policy=simplex(5, 2)),
+        differentiated=("reward", "transition", "discount", "policy"),
+    ),
+    "starc_canonical, minimal": Row(
+        reward.starc_canonical,
+        dict(**REWARD, transition=simplex(5, 2, 5)),
+        {"kind": "minimal"},
+        ("reward", "transition", "discount"),
+    ),
+    "mce_irl_loss": Row(
+        reward.mce_irl_loss,
+        dict(reward=normal(5, 2), expert_visits=uniform(0, 2, 5, 2), initial=simplex(5), **PLAN),
+        differentiated=("reward",),
+        stopped=("expert_visits",),
+        extremes={"reward": np.outer(np.ones(5), [1e4, -1e4])},
+    ),
+    **{
+        f"regret_score, {kind}": Row(
+            lambda seed, table, kind=kind, **x: reward.regret_score(
+                *jax.random.randint(jax.random.key(seed), (2, B, T), 0, 2),
+                **x,
+                **({"q": table} if kind == "expected" else {"reward": table, "next_state": jnp.arange(B)}),
+            ),
+            dict(seed=integers(9), table=normal(5, 2), mask=mask(B, T), v=normal(5), discount=uniform(0.5, 1)),
+            differentiated=("table", "v"),
+        )
+        for kind in ("expected", "deterministic")
+    },
+    "successor_value": Row(
+        reward.successor_value,
+        dict(successor=normal(N, B, A), weights=normal(A), temperature=uniform(0.5, 2)),
+        differentiated=("successor", "weights", "temperature"),
+        extremes={"weights": np.full(A, 1e4)},
+    ),
+    "thurstone_prob": Row(
+        reward.thurstone_prob,
+        dict(mean=normal(B, 4), variance=uniform(0.5, 1, B, 4)),
+        differentiated=("mean", "variance"),
+        extremes={"mean": np.outer(FAR, np.arange(4))},
+    ),
+    "thurstone_fit": targets(
+        lambda prob, weight, **x: reward.thurstone_fit(*np.triu_indices(4, 1), prob, 4, weight, **x, steps=5),
+        prob=uniform(0, 1, 6),
+        weight=uniform(0, 1, 6),
+        learning_rate=uniform(0.01, 0.1),
+    ),
+    "select_edges": targets(
+        lambda seed, **x: reward.select_edges(jax.random.key(seed), **x, num=4),
+        seed=integers(9),
+        mean=normal(N),
+        degree=uniform(0, 9, N),
+        asked=flags(N, N),
+    ),
+    "cycle_probability": Row(reward.cycle_probability, {"prob": uniform(0, 1, N, N)}, differentiated=("prob",)),
+    "expected_utility_gap": Row(
+        reward.expected_utility_gap,
+        dict(utility=normal(A), lotteries=simplex(N, A), lottery_utility=normal(N)),
+        differentiated=("utility", "lottery_utility"),
+        extremes={"lottery_utility": np.ones(N)},
+    ),
+    "airl_logit": Row(
+        reward.airl_logit,
+        dict(
+            reward=normal(B),
+            potential=normal(B),
+            next_potential=normal(B),
+            discount=uniform(0, 1, B),
+            log_prob=normal(B),
+        ),
+        differentiated=("reward", "potential", "next_potential"),
+        stopped=("log_prob",),
+    ),
+    "discriminator_loss": Row(
+        reward.discriminator_loss,
+        dict(logit=normal(B), expert=uniform(0, 1, B)),
+        differentiated=("logit",),
+        stopped=("expert",),
+        extremes={"logit": FAR},
+    ),
+    "gradient_penalty": Row(
+        lambda scale, **x: reward.gradient_penalty(lambda x: jnp.tanh(scale @ x), **x),
+        dict(scale=normal(A), expert=normal(B, A), policy=normal(B, A), share=uniform(0, 1, B), target=uniform(0, 1)),
+        differentiated=("scale",),
+        extremes={"scale": np.zeros(A)},
+    ),
+    **{
+        f"adversarial_reward, {kind}": Row(
+            reward.adversarial_reward, {"logit": normal(B)}, {"kind": kind}, stopped=("logit",), extremes={"logit": FAR}
+        )
+        for kind in ("gail", "log", "airl")
+    },
+    "adversarial_reward, fairl": targets(lambda logit: reward.adversarial_reward(logit, "fairl"), logit=normal(B)),
+    "standardise": Row(
+        reward.standardise,
+        dict(reward=normal(T, B), weights=uniform(0, 1, T, B)),
+        differentiated=("reward",),
+        extremes={"reward": np.zeros((T, B))},
+    ),
+    **{
+        f"reward_distance, order {order}": Row(
+            reward.reward_distance,
+            dict(first=normal(T, B), second=normal(T, B), weights=uniform(0, 1, T, B)),
+            {"order": order},
+            ("first", "second"),
+            extremes={"first": np.zeros((T, B))},
+        )
+        for order in (1, 2, np.inf)
+    },
+    "pearson_distance": Row(
+        reward.pearson_distance,
+        dict(first=normal(T, B), second=normal(T, B), weights=uniform(0, 1, T, B)),
+        differentiated=("first", "second"),
+        extremes={"first": np.ones((T, B)), "second": np.ones((T, B))},
+    ),
     **{
         f"query_score, {how}": Row(
             reward.query_score, {"prob": uniform(0.1, 0.9, 4, B)}, {"how": how}, differentiated=("prob",)
@@ -605,100 +744,98 @@ TABLE = {
         reward.consistency_filter,
         dict(best_prob=uniform(0, 1, B), gold_prob=uniform(0, 1, B), teacher_prob=uniform(0, 1, B)),
     ),
-    "epic_canonical": Row(
-        reward.epic_canonical,
-        dict(**REWARD, state_probs=simplex(5), action_probs=simplex(2)),
-        differentiated=("reward", "discount", "state_probs", "action_probs"),
+    "span_rewards": Row(
+        reward.span_rewards,
+        dict(score=normal(B, T, 2), mask=flags(B, T, 2), weight=normal(2)),
+        differentiated=("score", "weight"),
     ),
-    "epic_canonical_samples": Row(
-        lambda scale, **x: reward.epic_canonical_samples(lambda s, a, t: jnp.tanh(scale @ (s + a * t)), **x),
-        dict(
-            scale=normal(3),
-            obs=normal(B, 3),
-            action=normal(B, 3),
-            next_obs=normal(B, 3),
-            other_action=normal(N, 3),
-            other_obs=normal(N, 3),
-            discount=uniform(0.5, 0.9),
-        ),
-        differentiated=("scale", "obs", "discount"),
+    "span_rewards, by sign": Row(
+        lambda low, high, **x: reward.span_rewards(**x, values=(low, high)),
+        dict(score=normal(B, T, 2), mask=flags(B, T, 2), weight=normal(2), low=normal(2), high=normal()),
+        differentiated=("weight", "low", "high"),
+        stopped=("score",),
     ),
-    "dard_canonical": Row(
-        reward.dard_canonical,
-        dict(**REWARD, transition=simplex(5, 2, 5), action_probs=simplex(2)),
-        differentiated=("reward", "transition", "discount", "action_probs"),
-    ),
-    "starc_canonical, value": Row(
-        reward.starc_canonical,
-        dict(**REWARD, transition=simplex(5, 2, 5), policy=simplex(5, 2)),
-        differentiated=("reward", "transition", "discount", "policy"),
-    ),
-    "starc_canonical, minimal": Row(
-        reward.starc_canonical,
-        dict(**REWARD, transition=simplex(5, 2, 5)),
-        {"kind": "minimal"},
-        ("reward", "transition", "discount"),
-    ),
-    "mce_irl_loss": Row(
-        reward.mce_irl_loss,
-        dict(reward=normal(5, 2), expert_visits=uniform(0, 2, 5, 2), initial=simplex(5), **PLAN),
-        differentiated=("reward",),
-        stopped=("expert_visits",),
-        extremes={"reward": np.outer(np.ones(5), [1e4, -1e4])},
-    ),
-    "airl_logit": Row(
-        reward.airl_logit,
-        dict(
-            reward=normal(B),
-            potential=normal(B),
-            next_potential=normal(B),
-            discount=uniform(0, 1, B),
-            log_prob=normal(B),
-        ),
-        differentiated=("reward", "potential", "next_potential"),
-        stopped=("log_prob",),
-    ),
-    "discriminator_loss": Row(
-        reward.discriminator_loss,
-        dict(logit=normal(B), expert=uniform(0, 1, B)),
+    "reaction_loss": Row(
+        reward.reaction_loss,
+        dict(logit=normal(B, 2), reaction=uniform(0, 1, B, 2), mask=mask(B, 2), positive_weight=uniform(0, 3)),
         differentiated=("logit",),
-        stopped=("expert",),
-        extremes={"logit": FAR},
+        stopped=("reaction", "positive_weight"),
+        extremes={"logit": np.outer(FAR, np.ones(2))},
     ),
-    "gradient_penalty": Row(
-        lambda scale, **x: reward.gradient_penalty(lambda x: jnp.tanh(scale @ x), **x),
-        dict(scale=normal(A), expert=normal(B, A), policy=normal(B, A), share=uniform(0, 1, B), target=uniform(0, 1)),
-        differentiated=("scale",),
-        extremes={"scale": np.zeros(A)},
+    "correct_prior": Row(
+        reward.correct_prior,
+        dict(logit=normal(B), negative_rate=uniform(0.1, 1), positive_rate=uniform(0.1, 1, B)),
+        differentiated=("logit",),
+        stopped=("negative_rate", "positive_rate"),
     ),
-    **{
-        f"adversarial_reward, {kind}": Row(
-            reward.adversarial_reward, {"logit": normal(B)}, {"kind": kind}, stopped=("logit",), extremes={"logit": FAR}
-        )
-        for kind in ("gail", "log", "airl")
-    },
-    "adversarial_reward, fairl": targets(lambda logit: reward.adversarial_reward(logit, "fairl"), logit=normal(B)),
-    "standardise": Row(
-        reward.standardise,
-        dict(reward=normal(T, B), weights=uniform(0, 1, T, B)),
-        differentiated=("reward",),
-        extremes={"reward": np.zeros((T, B))},
+    "mix_rewards": Row(
+        reward.mix_rewards,
+        dict(reward=normal(B, 2), weight=normal(2), reference=normal(N, 2)),
+        differentiated=("reward", "weight"),
+        stopped=("reference",),
+        extremes={"reference": np.ones((N, 2))},
     ),
     **{
-        f"reward_distance, order {order}": Row(
-            reward.reward_distance,
-            dict(first=normal(T, B), second=normal(T, B), weights=uniform(0, 1, T, B)),
-            {"order": order},
-            ("first", "second"),
-            extremes={"first": np.zeros((T, B))},
+        f"follow_up_reward, {how}": Row(
+            reward.follow_up_reward,
+            dict(log_prob=normal(B, 5, 4), mask=flags(B, 5, 4), positive=flags(5)),
+            {"how": how},
+            ("log_prob",),
         )
-        for order in (1, 2, np.inf)
+        for how in ("mean", "sum")
     },
-    "pearson_distance": Row(
-        reward.pearson_distance,
-        dict(first=normal(T, B), second=normal(T, B), weights=uniform(0, 1, T, B)),
-        differentiated=("first", "second"),
-        extremes={"first": np.ones((T, B)), "second": np.ones((T, B))},
+    "mine_pairs": Row(
+        lambda score, minimum_gap, obs, **x: reward.mine_pairs(PreferenceBatch(obs, None, **x), score, minimum_gap),
+        dict(score=normal(B, 3), minimum_gap=uniform(0, 1), **QUERIES),
+        differentiated=("obs",),
+        stopped=("score", "minimum_gap"),
+    ),
+    "hierarchical_preference": targets(reward.hierarchical_preference, factor=grid(B, 2, 4), margin=uniform(0, 1, 4)),
+    "marginal_preference": Row(
+        reward.marginal_preference,
+        dict(context_prob=simplex(B, 4), prob=uniform(0, 1, B, 4)),
+        differentiated=("context_prob", "prob"),
+    ),
+    "marginal_preference_bound": Row(
+        reward.marginal_preference_bound,
+        dict(
+            context_prob=simplex(B, 4),
+            context_estimate=simplex(B, 4),
+            prob=uniform(0, 1, B, 4),
+            prob_estimate=uniform(0, 1, B, 4),
+        ),
+        differentiated=("context_prob", "context_estimate", "prob", "prob_estimate"),
+    ),
+    "borda_score": Row(
+        reward.borda_score,
+        dict(score=normal(B, 3, 4), context_prob=simplex(B, 4), mask=mask(B, 3)),
+        differentiated=("score", "context_prob"),
+        extremes={"score": np.multiply.outer(FAR, np.outer(np.arange(3), np.ones(4)))},
+    ),
+    "reversal_accuracy": targets(reward.reversal_accuracy, difference=normal(B, 2), target=uniform(0, 1, B, 2)),
+    "listwise_reward": targets(
+        lambda order, distance, **x: reward.listwise_reward(**x, weights=(order, distance)),
+        score=grid(B, 5),
+        gold=grid(B, 5),
+        mask=mask(B, 5),
+        order=uniform(0, 1),
+        distance=uniform(0, 1),
+    ),
+    "prefix_tree": Row(
+        lambda seed, logits: reward.prefix_tree(
+            jax.random.key(seed),
+            lambda key, prefix, t: jax.random.categorical(key, logits[prefix[:, max(t - 1, 0)]]),
+            (2, 1, 3),
+        ),
+        dict(seed=integers(9), logits=normal(A, A)),
+        stopped=("logits",),
+    ),
+    "shared_prefix": Row(reward.shared_prefix, dict(tokens=integers(2, B, 4, 3), mask=mask(B, 4, 3))),
+    "inference_distance": Row(
+        lambda root, **x: reward.inference_distance(root @ root.T, **x),
+        dict(root=normal(5, 5), pairs=integers(5, 4, 2), noise=uniform(0.5, 1, 4), queries=integers(5, 3, 2)),
+        differentiated=("root", "noise"),
+        extremes={"root": np.zeros((5, 5))},
     ),
     "distill_loss": Row(
         exploration.distill_loss,
