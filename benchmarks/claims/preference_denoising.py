@@ -85,7 +85,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
             "smoothing": (label, none, everyone, 0.1),
         }
 
-        def loss(parameters: Parameters, rows: tuple[Array, Array, tuple[Array, ...]], **options: Any) -> Array:
+        def loss(parameters: Parameters, rows: tuple[Array, tuple[Array, ...]], **options: Any) -> Array:
             obs, (target, margin, weight, smoothing) = rows
             pair = pairs._replace(obs=obs)
             return preference_loss(
