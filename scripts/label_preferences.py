@@ -1,7 +1,7 @@
 """You are the teacher: an agent learns from which of two pieces of its behaviour you find better.
 
-Open the address that is printed; the arrow keys answer. Stop it whenever you like (Ctrl-C): the same command goes on where
-it was, and no answer is asked for twice.
+Open the address that is printed; the arrow keys answer. Stop it whenever you like (Ctrl-C): the same command goes on
+where it was, and no answer is asked for twice.
 
 python scripts/label_preferences.py [run directory] [environment] [environment steps] [comparisons] [port]
 """

@@ -36,5 +36,5 @@ run = runtime.fit(algorithm, total_steps=TOTAL_STEPS, env=env, env_params=env_pa
 print(f"true return after {run.steps} steps: {run.evaluations['return'][-1]:.0f}")
 if MODE == "learn":
     runtime.save_reward(FOLDER, run.state.source.model)
-    row = run.table.rows()[-1]
+    *_, row = run.table.rows()
     print(f"{row['source/comparisons']:.0f} comparisons, of which the members predict {row['source/accuracy']:.0%}")

@@ -3,7 +3,7 @@
 The folder of a labelling::
 
     queries/<update>.npz     the segments asked about after that update
-    answers.jsonl            a line for each answer, appended: {"query": "<update>/<number>", "answer": "left", "time": ...}
+    answers.jsonl            a line for each answer, appended: {"query": "<update>/<number>", "answer": "left", ...}
 
 Both are the whole truth: the reward source's state is filled from them before each chunk of training, so a run that was
 killed goes on from its checkpoint with every answer given so far. An answer given again replaces the first.
@@ -38,8 +38,8 @@ MEANING = {"left": ((1.0, 0.0), 1.0), "right": ((0.0, 1.0), 1.0), "equal": ((0.5
 class Labelling:
     """Puts queries to a person, and the answers in the state: `fit(..., between=labelling)`.
 
-    For algorithms whose `state.source` is that of `preference_reward(teacher=None)`. Training waits until the queries of
-    the present session are answered or skipped.
+    For algorithms whose `state.source` is that of `preference_reward(teacher=None)`. Training waits until the queries
+    of the present session are answered or skipped.
 
     Args:
       folder: where queries and answers are kept.
@@ -195,7 +195,7 @@ def append_answer(path: Path, record: dict[str, Any]) -> None:
 
 def _write(path: Path, batch: PreferenceBatch) -> None:
     """The segments of a session, all at once: a file that is there is complete."""
-    leaves = {f"obs{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(batch.obs))}
+    leaves: dict[str, Any] = {f"obs{i}": np.asarray(leaf) for i, leaf in enumerate(jax.tree.leaves(batch.obs))}
     partial = path.with_suffix(".partial")
     structure = json.dumps(jax.tree.map(lambda _: 0, batch.obs))
     with open(partial, "wb") as file:
