@@ -244,8 +244,8 @@ def make(
         next_obs = jax.tree.map(lambda x: x[last, jnp.arange(config.batch_size)], steps.next_obs)
         obs, action = jax.tree.map(lambda x: x[0], (steps.obs, steps.action))
         if config.relabel:
-            keys = jax.random.split(preference_key, (config.batch_size, config.relabel))
-            preferences = jax.vmap(jax.vmap(lambda key: env.sample_preference(key, env_params)))(keys)
+            drawn = env.sample_preferences(preference_key, env_params, config.batch_size * config.relabel)
+            preferences = drawn.reshape(config.batch_size, config.relabel, -1)
             obs, next_obs = under_preferences(obs, preferences), under_preferences(next_obs, preferences)
             repeated = (reward, discount, action, weight)
             reward, discount, action, weight = (jnp.repeat(x, config.relabel, axis=0) for x in repeated)

@@ -205,8 +205,7 @@ def make(config: Config, env: Environment, env_params: Any = None) -> Algorithm:
     def gradient_step(carry: tuple, key: Array, buffer: Episodes, to_go: Array, scale: Array) -> tuple[tuple, Array]:
         params, opt_state = carry
         episode_key, step_key = jax.random.split(key)
-        among = jnp.where(buffer.valid, 0.0, -jnp.inf)
-        row = jax.random.categorical(episode_key, among, shape=(config.batch_size,))
+        row = jax.random.randint(episode_key, (config.batch_size,), 0, buffer.valid.sum())  # `keep` puts them first
         length = buffer.length[row]
         t = jnp.floor(jax.random.uniform(step_key, (config.batch_size,)) * length).astype(jnp.int32)
         obs, action = jax.tree.map(lambda x: x[row, t], (buffer.obs, buffer.action))

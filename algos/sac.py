@@ -218,8 +218,8 @@ def make(
             reward = rewards.rescore(state.source, step._replace(action=to_env(step.action)), reward, score_key)
         step, reward = jax.tree.map(lambda x: x[0], (step, reward))
         if config.relabel:
-            keys = jax.random.split(preference_key, (config.batch_size, config.relabel))
-            preferences = jax.vmap(jax.vmap(lambda key: env.sample_preference(key, env_params)))(keys)
+            drawn = env.sample_preferences(preference_key, env_params, config.batch_size * config.relabel)
+            preferences = drawn.reshape(config.batch_size, config.relabel, -1)
             obs, next_obs = (under_preferences(x, preferences) for x in (step.obs, step.next_obs))
             step, reward = jax.tree.map(
                 lambda x: jnp.repeat(x, config.relabel, axis=0), (step._replace(obs=(), next_obs=()), reward)

@@ -10,8 +10,7 @@ from typing import Any
 
 import jax
 
-from rlx.envs import adapters, grid, multi_objective, tabular
-from rlx.types import Environment
+from rlx.envs import adapters, bandit, grid, multi_objective, tabular
 
 # all of gymnax 1.0 but MNISTBandit-bsuite, which downloads its data
 _GYMNAX = (
@@ -74,7 +73,9 @@ _OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
     "chain": (10, tabular.chain),
     "randomwalk": (19, tabular.random_walk),
     "garnet": (0, lambda seed, **kwargs: tabular.garnet(jax.random.key(seed), **kwargs)),
+    "delivery": (0, lambda seed, **kwargs: tabular.delivery(jax.random.key(seed), **kwargs)),
     "cmdp": (0, lambda seed, **kwargs: tabular.constrained(jax.random.key(seed), **kwargs)),
+    "goldpool": (0, lambda seed, **kwargs: bandit.GoldPool(jax.random.key(seed), **kwargs)),
     "deep-sea-treasure-convex": (None, lambda **kwargs: multi_objective.deep_sea_treasure("convex", **kwargs)),
     "deep-sea-treasure-concave": (None, lambda **kwargs: multi_objective.deep_sea_treasure("concave", **kwargs)),
     "deep-sea-treasure-mirrored": (None, lambda **kwargs: multi_objective.deep_sea_treasure("mirrored", **kwargs)),
@@ -97,8 +98,10 @@ def names() -> list[str]:
     return [*_GYMNAX, *(f"brax/{name}" for name in (*_BRAX, *_BRAX_VECTOR)), *own]
 
 
-def make(name: str, **kwargs: Any) -> tuple[Environment, Any]:
+def make(name: str, **kwargs: Any) -> tuple[Any, Any]:
     """An environment and its default parameters, by name; `kwargs` go to its constructor.
+
+    The type is `Any` because environments have more than `rlx.types.Environment`: `to_mdp`, `pareto_front`, ...
 
     - `CartPole-v1`, `Breakout-MinAtar`, ...: gymnax's ids, and whatever was registered with `gymnax.register`;
     - `brax/ant`, `brax/ant:generalized`: brax, with a backend after the colon; keyword `episode_length`;

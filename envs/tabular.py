@@ -207,6 +207,59 @@ def constrained(
     return TabularMDP(P, R, gamma, rho0, max_steps=max_steps, reward_channels=("reward", "cost"))
 
 
+DELIVERY = {"road": -1.0, "brick": -2.0, "coin": 1.0, "roadblock": -1.0, "sheep": -50.0, "destination": 50.0}
+
+
+def delivery(
+    key: Array,
+    size: int = 10,
+    *,
+    features: bool = False,
+    coins: int = 5,
+    roadblocks: int = 5,
+    sheep: int = 3,
+    gamma: float = 0.999,
+    max_steps: int = 100,
+) -> TabularMDP:
+    """A van on a `size x size` grid of roads and bricks, with coins, roadblocks, sheep and one destination.
+
+    A step up, down, left or right costs what it leads onto: 1 for road, 2 for the fifth of the cells that is brick,
+    there 1 less for a coin and 1 more for a roadblock (neither is used up). Sheep (-50) and the destination (50) end
+    the episode. Bumping into the edge is a step onto the same cell. All places are random; the start is any other cell.
+
+    With `features`, the reward is a vector, how often each entry of `DELIVERY` applies: the scalar one is that times
+    its values. After Models of Human Preference for Learning Reward Functions (Knox et al., 2024), without houses.
+    """
+    check.count("size", size, 2)
+    for name, number in (("coins", coins), ("roadblocks", roadblocks), ("sheep", sheep)):
+        check.count(name, number, 0)
+    special = coins + roadblocks + sheep + 1
+    check.require(special < size**2, "coins + roadblocks + sheep", special - 1, f"below {size**2 - 1}, the other cells")
+    place_key, brick_key = jax.random.split(key)
+    place = np.asarray(jax.random.permutation(place_key, size**2))
+    splits = np.split(place[:special], np.cumsum([coins, roadblocks, sheep]))
+    cells = dict(zip(tuple(DELIVERY)[2:], splits, strict=True))
+    here = {name: np.isin(np.arange(size**2), where) for name, where in cells.items()}
+    terminal = here["sheep"] | here["destination"]
+    here["brick"] = np.asarray(jax.random.bernoulli(brick_key, 0.2, (size**2,))) & ~terminal
+    here["road"] = ~here["brick"] & ~terminal
+    row, column = np.divmod(np.arange(size**2), size)
+    moves = ((-1, 0), (1, 0), (0, -1), (0, 1))
+    onto = [np.clip(row + i, 0, size - 1) * size + np.clip(column + j, 0, size - 1) for i, j in moves]
+    after = np.stack(onto, 1)  # [S, A]
+    R = np.stack([here[name] for name in DELIVERY], -1)[after].astype(np.float64)
+    start = ~terminal / np.sum(~terminal)
+    return TabularMDP(
+        np.eye(size**2)[after],
+        R if features else R @ np.array(list(DELIVERY.values())),
+        gamma,
+        start,
+        terminal,
+        max_steps=max_steps,
+        reward_channels=tuple(DELIVERY) if features else None,
+    )
+
+
 def _garnet_arrays(key: Array, states: int, actions: int, branching: int) -> tuple[Array, Array, Array]:
     """`P`, standard normal `[S, A, 2]`, and a uniform `rho0`."""
     check.count("states", states)

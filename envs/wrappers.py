@@ -376,17 +376,16 @@ class Preference(WrapperWithMemory):
     def default_params(self) -> PreferenceParams:
         return PreferenceParams(self.env.default_params)
 
-    def sample_preference(self, key: Array, params: PreferenceParams) -> Array:
-        """`[m]`."""
+    def sample_preferences(self, key: Array, params: PreferenceParams, num: int) -> Array:
+        """`[num, m]`."""
         if params.weights is None:
-            return sample_weights(key, 1, self.num_objectives)[0]
-        probability = jnp.ones(len(params.weights)) if params.probability is None else params.probability
-        return params.weights[jax.random.categorical(key, jnp.log(probability))]
+            return sample_weights(key, num, self.num_objectives)
+        return jax.random.choice(key, params.weights, (num,), p=params.probability)
 
     def reset_env(self, key: Array, params: PreferenceParams) -> tuple[PyTree, Wrapped]:
         reset_key, preference_key = jax.random.split(key)
         obs, inner = self.env.reset_env(reset_key, params.inner)
-        preference = self.sample_preference(preference_key, params)
+        preference = self.sample_preferences(preference_key, params, 1)[0]
         return self.observe(obs, preference), Wrapped(inner, preference)
 
     def step_env(

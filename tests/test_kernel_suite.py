@@ -536,6 +536,50 @@ TABLE = {
         stopped=("expert_visits",),
         extremes={"reward": np.outer(np.ones(5), [1e4, -1e4])},
     ),
+    **{
+        f"regret_score, {kind}": Row(
+            lambda seed, table, kind=kind, **x: reward.regret_score(
+                *jax.random.randint(jax.random.key(seed), (2, B, T), 0, 2),
+                **x,
+                **({"q": table} if kind == "expected" else {"reward": table, "next_state": jnp.arange(B)}),
+            ),
+            dict(seed=integers(9), table=normal(5, 2), mask=mask(B, T), v=normal(5), discount=uniform(0.5, 1)),
+            differentiated=("table", "v"),
+        )
+        for kind in ("expected", "deterministic")
+    },
+    "successor_value": Row(
+        reward.successor_value,
+        dict(successor=normal(N, B, A), weights=normal(A), temperature=uniform(0.5, 2)),
+        differentiated=("successor", "weights", "temperature"),
+        extremes={"weights": np.full(A, 1e4)},
+    ),
+    "thurstone_prob": Row(
+        reward.thurstone_prob,
+        dict(mean=normal(B, 4), variance=uniform(0.5, 1, B, 4)),
+        differentiated=("mean", "variance"),
+        extremes={"mean": np.outer(FAR, np.arange(4))},
+    ),
+    "thurstone_fit": targets(
+        lambda prob, weight, **x: reward.thurstone_fit(*np.triu_indices(4, 1), prob, 4, weight, **x, steps=5),
+        prob=uniform(0, 1, 6),
+        weight=uniform(0, 1, 6),
+        learning_rate=uniform(0.01, 0.1),
+    ),
+    "select_edges": targets(
+        lambda seed, **x: reward.select_edges(jax.random.key(seed), **x, num=4),
+        seed=integers(9),
+        mean=normal(N),
+        degree=uniform(0, 9, N),
+        asked=flags(N, N),
+    ),
+    "cycle_probability": Row(reward.cycle_probability, {"prob": uniform(0, 1, N, N)}, differentiated=("prob",)),
+    "expected_utility_gap": Row(
+        reward.expected_utility_gap,
+        dict(utility=normal(A), lotteries=simplex(N, A), lottery_utility=normal(N)),
+        differentiated=("utility", "lottery_utility"),
+        extremes={"lottery_utility": np.ones(N)},
+    ),
     "airl_logit": Row(
         reward.airl_logit,
         dict(
@@ -699,6 +743,99 @@ TABLE = {
     "consistency_filter": Row(
         reward.consistency_filter,
         dict(best_prob=uniform(0, 1, B), gold_prob=uniform(0, 1, B), teacher_prob=uniform(0, 1, B)),
+    ),
+    "span_rewards": Row(
+        reward.span_rewards,
+        dict(score=normal(B, T, 2), mask=flags(B, T, 2), weight=normal(2)),
+        differentiated=("score", "weight"),
+    ),
+    "span_rewards, by sign": Row(
+        lambda low, high, **x: reward.span_rewards(**x, values=(low, high)),
+        dict(score=normal(B, T, 2), mask=flags(B, T, 2), weight=normal(2), low=normal(2), high=normal()),
+        differentiated=("weight", "low", "high"),
+        stopped=("score",),
+    ),
+    "reaction_loss": Row(
+        reward.reaction_loss,
+        dict(logit=normal(B, 2), reaction=uniform(0, 1, B, 2), mask=mask(B, 2), positive_weight=uniform(0, 3)),
+        differentiated=("logit",),
+        stopped=("reaction", "positive_weight"),
+        extremes={"logit": np.outer(FAR, np.ones(2))},
+    ),
+    "correct_prior": Row(
+        reward.correct_prior,
+        dict(logit=normal(B), negative_rate=uniform(0.1, 1), positive_rate=uniform(0.1, 1, B)),
+        differentiated=("logit",),
+        stopped=("negative_rate", "positive_rate"),
+    ),
+    "mix_rewards": Row(
+        reward.mix_rewards,
+        dict(reward=normal(B, 2), weight=normal(2), reference=normal(N, 2)),
+        differentiated=("reward", "weight"),
+        stopped=("reference",),
+        extremes={"reference": np.ones((N, 2))},
+    ),
+    **{
+        f"follow_up_reward, {how}": Row(
+            reward.follow_up_reward,
+            dict(log_prob=normal(B, 5, 4), mask=flags(B, 5, 4), positive=flags(5)),
+            {"how": how},
+            ("log_prob",),
+        )
+        for how in ("mean", "sum")
+    },
+    "mine_pairs": Row(
+        lambda score, minimum_gap, obs, **x: reward.mine_pairs(PreferenceBatch(obs, None, **x), score, minimum_gap),
+        dict(score=normal(B, 3), minimum_gap=uniform(0, 1), **QUERIES),
+        differentiated=("obs",),
+        stopped=("score", "minimum_gap"),
+    ),
+    "hierarchical_preference": targets(reward.hierarchical_preference, factor=grid(B, 2, 4), margin=uniform(0, 1, 4)),
+    "marginal_preference": Row(
+        reward.marginal_preference,
+        dict(context_prob=simplex(B, 4), prob=uniform(0, 1, B, 4)),
+        differentiated=("context_prob", "prob"),
+    ),
+    "marginal_preference_bound": Row(
+        reward.marginal_preference_bound,
+        dict(
+            context_prob=simplex(B, 4),
+            context_estimate=simplex(B, 4),
+            prob=uniform(0, 1, B, 4),
+            prob_estimate=uniform(0, 1, B, 4),
+        ),
+        differentiated=("context_prob", "context_estimate", "prob", "prob_estimate"),
+    ),
+    "borda_score": Row(
+        reward.borda_score,
+        dict(score=normal(B, 3, 4), context_prob=simplex(B, 4), mask=mask(B, 3)),
+        differentiated=("score", "context_prob"),
+        extremes={"score": np.multiply.outer(FAR, np.outer(np.arange(3), np.ones(4)))},
+    ),
+    "reversal_accuracy": targets(reward.reversal_accuracy, difference=normal(B, 2), target=uniform(0, 1, B, 2)),
+    "listwise_reward": targets(
+        lambda order, distance, **x: reward.listwise_reward(**x, weights=(order, distance)),
+        score=grid(B, 5),
+        gold=grid(B, 5),
+        mask=mask(B, 5),
+        order=uniform(0, 1),
+        distance=uniform(0, 1),
+    ),
+    "prefix_tree": Row(
+        lambda seed, logits: reward.prefix_tree(
+            jax.random.key(seed),
+            lambda key, prefix, t: jax.random.categorical(key, logits[prefix[:, max(t - 1, 0)]]),
+            (2, 1, 3),
+        ),
+        dict(seed=integers(9), logits=normal(A, A)),
+        stopped=("logits",),
+    ),
+    "shared_prefix": Row(reward.shared_prefix, dict(tokens=integers(2, B, 4, 3), mask=mask(B, 4, 3))),
+    "inference_distance": Row(
+        lambda root, **x: reward.inference_distance(root @ root.T, **x),
+        dict(root=normal(5, 5), pairs=integers(5, 4, 2), noise=uniform(0.5, 1, 4), queries=integers(5, 3, 2)),
+        differentiated=("root", "noise"),
+        extremes={"root": np.zeros((5, 5))},
     ),
     "distill_loss": Row(
         exploration.distill_loss,

@@ -82,7 +82,7 @@ def curves(env_name: str, config: morld.Config, ref: tuple[float, ...], seeds: S
 
 def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
     samples = {}
-    env: Any = make_env(REGULATOR)[0]
+    env, _ = make_env(REGULATOR)
     exact = float(hypervolume(jnp.asarray(env.pareto_front(0.9)), jnp.array(REGULATOR_REFERENCE)))
     for name, transfer in (("independent", False), ("transfer", True)):
         config = dataclasses.replace(ON_REGULATOR, transfer=transfer)

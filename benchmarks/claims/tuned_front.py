@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 
@@ -59,7 +58,7 @@ def scores(seeds: Sequence[int], updates: int) -> np.ndarray:
 def exact() -> float:
     import moocore
 
-    env: Any = make_env(ENV)[0]
+    env, _ = make_env(ENV)
     return moocore.hypervolume(env.pareto_front(0.99), ref=np.array(env.reference_point), maximise=True)
 
 

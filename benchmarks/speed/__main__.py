@@ -14,17 +14,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import subprocess
 import sys
 from typing import Any
 
+from benchmarks.peers.environment import ROOT, run_worker
 from benchmarks.speed import report
-from benchmarks.speed.meter import MARK
-from benchmarks.speed.peers.environment import ROOT, PeerError, python_of
 from benchmarks.speed.workloads import SIDES, WORKLOADS, Workload
 
 FOLDER = ROOT / "benchmarks" / "speed"
-TIMEOUT = 1800  # seconds for one measurement
 
 
 def run_side(workload: Workload, side: str, *, device: str, cores: list[int], quick: bool) -> dict[str, Any]:
@@ -40,23 +37,7 @@ def run_side(workload: Workload, side: str, *, device: str, cores: list[int], qu
         "device": device,
         "cores": cores[: spec["devices"]],
     }
-    try:
-        python = sys.executable if peer is None else str(python_of(peer))
-    except PeerError as error:
-        return {"error": str(error)}
-    command = [python, "-W", "ignore", "-m", module, json.dumps(spec)]
-    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=TIMEOUT, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return {"error": f"no result within {TIMEOUT} s"}
-    for line in done.stdout.splitlines():
-        if line.startswith(MARK):
-            return json.loads(line.removeprefix(MARK))
-    lines = done.stderr.strip().splitlines()
-    return {"error": lines[-1] if lines else f"exit status {done.returncode}"}
+    return run_worker(module, peer, spec)
 
 
 def measure(

@@ -16,9 +16,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+from benchmarks.peers.environment import MARK
+
 _PERF_EVENT_OPEN = {"x86_64": 298, "aarch64": 241}  # Linux system call numbers
 _INHERIT, _EXCLUDE_KERNEL, _EXCLUDE_HYPERVISOR = 1 << 1, 1 << 5, 1 << 6
-MARK = "MEASURED "
 
 Lap = dict[str, Any]  # "cpu_s", "wall_s", and "cycles" or None
 
@@ -71,7 +72,8 @@ def worker(measure: Callable[[dict[str, Any], Meter], dict[str, Any]]) -> None:
     `score`.
     """
     spec = json.loads(sys.argv[1])
-    spec["settings"]["hidden"] = tuple(spec["settings"]["hidden"])
+    given = spec.get("settings", {}).items()
+    spec["settings"] = {name: tuple(value) if isinstance(value, list) else value for name, value in given}
     if spec["device"] == "cpu":
         os.sched_setaffinity(0, spec["cores"])
         os.environ["JAX_PLATFORMS"] = "cpu"

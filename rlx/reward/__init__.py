@@ -1,8 +1,15 @@
-"""Rewards: sources and their combinators, running normalisation, preference data and choice models, rewards from
-behaviour, distances between reward functions."""
+"""Rewards: sources and their combinators, running normalisation, preference data and choice models, other feedback,
+rewards from behaviour, distances between reward functions."""
 
 from rlx.reward.best_of_n import OveroptimisationFit, best_of_n, best_of_n_kl, overoptimisation_fit, tilt
 from rlx.reward.choice import centring_loss, plackett_luce_loss, preference_loss, tie_log_prob
+from rlx.reward.criterion import (
+    borda_score,
+    listwise_reward,
+    marginal_preference,
+    marginal_preference_bound,
+    reversal_accuracy,
+)
 from rlx.reward.curation import (
     consistency_filter,
     denoise,
@@ -21,6 +28,15 @@ from rlx.reward.distance import (
     starc_canonical,
 )
 from rlx.reward.ensemble import brme_loss, brme_reward, ensemble_reward, extrapolate
+from rlx.reward.feedback import (
+    correct_prior,
+    follow_up_reward,
+    hierarchical_preference,
+    mine_pairs,
+    mix_rewards,
+    reaction_loss,
+    span_rewards,
+)
 from rlx.reward.irl import adversarial_reward, airl_logit, discriminator_loss, gradient_penalty, mce_irl_loss
 from rlx.reward.metric import auroc, best_of_k_accuracy, calibration_error, pair_accuracy, ties_score
 from rlx.reward.moments import RunningMoments, init_moments, merge_moments, normalise, update_moments
@@ -33,8 +49,11 @@ from rlx.reward.preference import (
     to_pairs,
 )
 from rlx.reward.query import query_score, select_queries
+from rlx.reward.regret import regret_score, successor_value
 from rlx.reward.source import chain, extrinsic, stack
+from rlx.reward.topology import inference_distance, prefix_tree, shared_prefix
 from rlx.reward.transform import RewardTransform, centre, normalise_by_return
+from rlx.reward.utility import cycle_probability, expected_utility_gap, select_edges, thurstone_fit, thurstone_prob
 
 __all__ = [
     "OveroptimisationFit",
@@ -47,6 +66,7 @@ __all__ = [
     "best_of_n",
     "best_of_n_kl",
     "bootstrap_indices",
+    "borda_score",
     "brme_loss",
     "brme_reward",
     "calibration_error",
@@ -54,6 +74,8 @@ __all__ = [
     "centring_loss",
     "chain",
     "consistency_filter",
+    "correct_prior",
+    "cycle_probability",
     "dard_canonical",
     "denoise",
     "discriminator_loss",
@@ -61,13 +83,22 @@ __all__ = [
     "ensemble_reward",
     "epic_canonical",
     "epic_canonical_samples",
+    "expected_utility_gap",
     "extrapolate",
     "extrinsic",
     "flip_labels",
+    "follow_up_reward",
     "gradient_penalty",
+    "hierarchical_preference",
+    "inference_distance",
     "init_moments",
+    "listwise_reward",
+    "marginal_preference",
+    "marginal_preference_bound",
     "mce_irl_loss",
     "merge_moments",
+    "mine_pairs",
+    "mix_rewards",
     "normalise",
     "normalise_by_return",
     "overoptimisation_fit",
@@ -76,17 +107,27 @@ __all__ = [
     "plackett_luce_loss",
     "preference_loss",
     "preference_strength",
+    "prefix_tree",
     "query_score",
+    "reaction_loss",
+    "regret_score",
     "retrieval_count",
     "retrieve",
+    "reversal_accuracy",
     "reward_distance",
     "segment_score",
+    "select_edges",
     "select_queries",
+    "shared_prefix",
+    "span_rewards",
     "stack",
     "standardise",
     "starc_canonical",
+    "successor_value",
     "swap_candidates",
     "synthetic_teacher",
+    "thurstone_fit",
+    "thurstone_prob",
     "tie_log_prob",
     "ties_score",
     "tilt",

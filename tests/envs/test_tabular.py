@@ -151,3 +151,22 @@ P, R, RHO = np.full((2, 2, 2), 0.5), np.zeros((2, 2)), np.array([1.0, 0.0])
 def test_errors_name_the_argument(arguments, message):
     with pytest.raises(ValueError, match=message):
         TabularMDP(**({"P": P, "R": R, "gamma": 0.9, "rho0": RHO} | arguments))
+
+
+def test_delivery_pays_for_what_is_entered():
+    mdp, counted = (tabular.delivery(jax.random.key(4), 6, features=features) for features in (False, True))
+    P, R, discount, rho0 = mdp.arrays()
+    _, features, _, _ = counted.arrays()
+    np.testing.assert_allclose(features @ list(tabular.DELIVERY.values()), R)
+    cell = dict(zip(tabular.DELIVERY, features[discount[:, 0] > 0].max((0, 1)), strict=True))
+    assert set(cell.values()) == {1.0}
+    terminal = discount[:, 0] == 0
+    assert terminal.sum() == 4  # three sheep and the destination
+    after = P.argmax(-1)
+    entered = np.isin(R, (-50.0, 50.0))
+    np.testing.assert_array_equal(entered, terminal[after] & ~terminal[:, None])
+    np.testing.assert_allclose(rho0, ~terminal / 32)
+    row, column = np.divmod(np.arange(36), 6)
+    distance = np.abs(row - row[after].T) + np.abs(column - column[after].T)  # [A, S]
+    assert distance[:, ~terminal].max() == 1
+    assert set(features[~terminal][..., :2].sum(-1).ravel()) == {0.0, 1.0}  # one surface, or an end

@@ -17,8 +17,11 @@ import pytest
 
 from rlx.reward import (
     centring_loss,
+    hierarchical_preference,
+    mine_pairs,
     plackett_luce_loss,
     preference_loss,
+    reaction_loss,
     segment_score,
     swap_candidates,
     tie_log_prob,
@@ -77,6 +80,22 @@ def ties(parameters: Array, batch: Any) -> Array:
     return -batch.weight * jnp.sum(outcome * tie_log_prob(difference(parameters, batch), 0.3), -1)
 
 
+def reactions(parameters: Array, batch: Any) -> Array:
+    valid = batch.mask.any(-1) & batch.binary_mask
+    return batch.weight * reaction_loss(scores(parameters, batch), batch.binary, valid, 3.0).sum(-1)
+
+
+def factors(parameters: Array, batch: Any) -> Array:
+    target, decided, _ = hierarchical_preference(batch.factor, 0.3)
+    return preference_loss(difference(parameters, batch), target[:, 0], weight=decided * batch.weight)
+
+
+def mined(parameters: Array, batch: Any) -> Array:
+    """Pairs by a scorer that reads the observations, as a judge does."""
+    pairs: Any = mine_pairs(batch, scores(jnp.array([1.0, -0.4, 0.2]), batch), 0.1)
+    return preference_loss(difference(parameters, pairs), pairs.target[:, 0], weight=pairs.weight)
+
+
 TABLE = {
     "Bradley-Terry": pairwise(),
     "Thurstone": pairwise(link="probit", scale=0.7),
@@ -91,6 +110,9 @@ TABLE = {
     "Plackett-Luce of two": Row(ranking),
     "all pairs of a ranking": Row(all_pairs, 4),
     "centring": Row(lambda p, batch: batch.weight * centring_loss(scores(p, batch), batch.mask.any(-1)), 4),
+    "reactions": Row(reactions),
+    "ranked factors": Row(factors),
+    "best against worst": Row(mined, 4),
 }
 
 
@@ -113,6 +135,9 @@ def make(candidates: int) -> PreferenceBatch:
             rank=rank,
             weight=np.array([1.0, 2.0, 0.5, 0.0, 1.0, 1.0], np.float32),
             strength=rng.uniform(1, 3, B).astype(np.float32),
+            factor=rng.normal(size=(B, candidates, 2)).astype(np.float32),
+            binary=rng.integers(0, 2, (B, candidates)).astype(np.float32),
+            binary_mask=rng.random((B, candidates)) < 0.8,
             gold=rng.normal(size=(B, candidates)).astype(np.float32),
         ),
     )

@@ -1,4 +1,4 @@
-"""The libraries that rlx is timed against, each in an environment of its own under `.peers/`.
+"""What times the peers (see `benchmarks/peers`).
 
-A module here is run by that environment's Python and imports neither rlx nor its dependencies.
+A module here is run by the peer's Python and imports neither rlx nor its dependencies.
 """
