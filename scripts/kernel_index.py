@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 INDEX = Path(__file__).resolve().parent.parent / "rlx" / "README.md"
-PACKAGES = ("value", "policy", "reward", "exploration", "pareto", "optim")
+PACKAGES = ("value", "policy", "reward", "reward.learned", "exploration", "pareto", "optim")
 HEAD = """\
 # Kernels
 

@@ -59,8 +59,16 @@ def test_checkpoint_is_restored(tmp_path):
     )
 
 
+def test_reward_is_learned_by_one_program_and_used_by_another(tmp_path):
+    learned = run("learned_reward.py", ["learn", "reward", "8192", "20"], tmp_path)
+    assert re.search(r"true return after 8192 steps: -\d+\n20 comparisons, of which the members predict \d+%", learned)
+    assert re.search(
+        r"true return after 2000 steps: -\d+", run("learned_reward.py", ["use", "reward", "2000"], tmp_path)
+    )
+
+
 def test_every_example_is_tested():
     examples = {path.name for path in (ROOT / "scripts").glob("*.py")} - NOT_EXAMPLES
-    assert examples == {*SMALL, "restore_checkpoint.py"}
+    assert examples == {*SMALL, "restore_checkpoint.py", "learned_reward.py"}
     listed = set(re.findall(r"^\| `(\w+\.py)`", (ROOT / "scripts" / "README.md").read_text(), re.MULTILINE))
     assert listed == examples

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from rlx.runtime.restoration import Restored as Restored
     from rlx.runtime.restoration import restore as restore
     from rlx.runtime.restoration import restore_config as restore_config
+    from rlx.runtime.reward_file import load_reward as load_reward
+    from rlx.runtime.reward_file import save_reward as save_reward
     from rlx.runtime.run import Run as Run
     from rlx.runtime.run import RunError as RunError
     from rlx.runtime.sinks import TensorBoard as TensorBoard
@@ -45,11 +47,13 @@ _MODULE_OF = {
     "evaluate": "evaluation",
     "fit": "driver",
     "front_table": "front",
+    "load_reward": "reward_file",
     "make_mesh": "mesh",
     "plot_front": "front",
     "plot_hypervolume": "front",
     "restore": "restoration",
     "restore_config": "restoration",
+    "save_reward": "reward_file",
     "sweep": "driver",
     "train": "driver",
 }

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 from rlx import check
 from rlx.runtime import checkpoint
 from rlx.runtime.learner import Learner
-from rlx.runtime.loop import Loop
+from rlx.runtime.loop import Between, Loop
 from rlx.runtime.mesh import any_process, barrier, make_mesh
 from rlx.runtime.population import Population
 from rlx.runtime.progress import Progress
@@ -54,6 +54,7 @@ def fit(
     data: PyTree = None,
     progress: bool = True,
     sinks: Sequence[Sink] = (),
+    between: Between | None = None,
 ) -> Run:
     """Train one learner from `jax.random.key(seed)`, with rows, evaluation, checkpoints and exact resume.
 
@@ -81,6 +82,10 @@ def fit(
       data: passed to every update (a log, a preference set).
       progress: whether to show progress, on standard error.
       sinks: where else rows go, see `rlx.runtime.sinks`; they are closed at the end.
+      between: called on the host with the state, the number of updates done and a function that tells whether to stop,
+        before every chunk of `log_every` steps; training goes on with the state that it returns. What it does must
+        follow from the state and from files of its own, so that a run that was killed goes on the same: the checkpoint
+        holds the state before it.
 
     With `out`, SIGINT and SIGTERM let the chunk finish and save it, then raise `KeyboardInterrupt` or `SystemExit`.
 
@@ -107,6 +112,7 @@ def fit(
         data=data,
         progress=progress,
         sinks=sinks,
+        between=between,
     )
 
 
@@ -223,6 +229,7 @@ def _drive(
     data: PyTree = None,
     progress: bool = True,
     sinks: Sequence[Sink] = (),
+    between: Between | None = None,
 ) -> Run:
     """Set a run up and let the loop take it to its end; `example` is the algorithm of any one member."""
     check.require(on_nonfinite in ("stop", "mark"), "on_nonfinite", on_nonfinite, "'stop' or 'mark'")
@@ -245,9 +252,8 @@ def _drive(
     evaluator = None if env is None else learner.evaluator(env, env_params, eval_episodes)
     ref = getattr(env, "reference_point", None)
     fronts = None if example.front is None else learner.fronts(channels, ref)
-    loop = Loop(
-        learner, evaluator, fronts, schedule, steps, mark_nonfinite=on_nonfinite == "mark", path=path, keep=keep
-    )
+    mark = on_nonfinite == "mark"
+    loop = Loop(learner, evaluator, fronts, schedule, steps, mark_nonfinite=mark, path=path, keep=keep, between=between)
     description = {
         "format": FORMAT,
         "kind": "fit" if population.batch is None else "sweep",

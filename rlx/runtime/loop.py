@@ -10,7 +10,7 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,10 @@ from rlx.runtime.run import Run, RunDirectory, naming
 from rlx.runtime.schedule import Schedule
 from rlx.runtime.sinks import Sink
 from rlx.runtime.table import Table, Value, csv_text, replace_file
+from rlx.types import PyTree
 
+# (state, updates done, whether a signal asks to stop) -> the state to train on
+Between = Callable[[PyTree, int, Callable[[], bool]], PyTree]
 TIMING = ("update", "step", "seconds", "steps_per_second")
 
 
@@ -44,11 +47,12 @@ class Loop:
         mark_nonfinite: bool,
         path: Path | None,
         keep: int,
+        between: Between | None = None,
     ):
         self.learner, self.evaluator, self.fronts = learner, evaluator, fronts
         self.schedule, self.steps_per_update = schedule, steps_per_update
         self.members = learner.population.members
-        self.path, self.keep, self.mark_nonfinite = path, keep, mark_nonfinite
+        self.path, self.keep, self.mark_nonfinite, self.between = path, keep, mark_nonfinite, between
         self.update = self.saved = 0
         self.seconds = 0.0
         self.diverged_at = np.zeros(len(self.members), np.int32)  # the update; 0 for members that are finite
@@ -95,7 +99,10 @@ class Loop:
             if self.update == 0 and self.schedule.evaluates(0):
                 self._evaluate()
             while self.update < self.schedule.num_updates:
-                self._chunk()
+                if self.between is not None:
+                    self.learner.state = self.between(self.learner.state, self.update, lambda: bool(received))
+                if not received:
+                    self._chunk()
                 stopping = any_process(bool(received))
                 if self.schedule.saves(self.update) or stopping:
                     self._save()

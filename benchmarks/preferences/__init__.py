@@ -1,0 +1,1 @@
+"""rlx's preference-based learning beside imitation's preference comparisons."""

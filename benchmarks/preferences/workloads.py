@@ -1,0 +1,46 @@
+"""What is measured: tasks, budgets, and the settings of the two sides. Own settings were chosen on seeds 0 to 9."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class Workload(NamedTuple):
+    env: str
+    steps: int  # environment steps of the agent
+    comparisons: int
+    ppo: dict[str, Any]  # fields of `ppo.Config`
+    source: dict[str, Any]  # arguments of `preference_reward`
+    peer: dict[str, Any]  # of benchmarks/preferences/time_imitation.py
+
+
+PPO = {"num_steps": 64, "hidden": (32, 32), "normalise_observation": True, "normalise_reward": True}
+SOURCE = {"members": 1, "doubt": None, "hidden": (32, 32), "activation": "relu", "segment": 20, "batch_size": 32}
+
+WORKLOADS = {
+    "pendulum": Workload(
+        "Pendulum-v1",
+        40_000,
+        500,
+        {
+            **PPO,
+            "num_envs": 16,
+            "num_minibatches": 16,
+            "num_epochs": 10,
+            "learning_rate": 2e-3,
+            "decay_steps": 40_960,
+            "discount": 0.95,
+            "entropy_coefficient": 0.0,
+        },
+        {**SOURCE, "sessions": 20, "gradient_steps": 30},
+        {"fragment": 100, "variable": False},
+    ),
+    "cartpole": Workload(
+        "CartPole-v1",
+        60_000,
+        200,
+        {**PPO, "num_envs": 8, "num_minibatches": 4, "learning_rate": 1e-3, "decay_steps": 61_440},
+        {**SOURCE, "sessions": 10, "gradient_steps": 30},
+        {"fragment": 20, "variable": True},
+    ),
+}
