@@ -33,6 +33,18 @@ from rlx.reward.preference import (
     to_pairs,
 )
 from rlx.reward.query import query_score, select_queries
+from rlx.reward.representation import (
+    centroid_distance,
+    goal_contrastive_loss,
+    goal_steps,
+    goal_value,
+    info_nce_loss,
+    most_similar_pair,
+    prune_step,
+    reference_scaled_reward,
+    triplet_loss,
+    unit_norm_loss,
+)
 from rlx.reward.source import chain, extrinsic, stack
 from rlx.reward.transform import RewardTransform, centre, normalise_by_return
 
@@ -52,6 +64,7 @@ __all__ = [
     "calibration_error",
     "centre",
     "centring_loss",
+    "centroid_distance",
     "chain",
     "consistency_filter",
     "dard_canonical",
@@ -64,10 +77,15 @@ __all__ = [
     "extrapolate",
     "extrinsic",
     "flip_labels",
+    "goal_contrastive_loss",
+    "goal_steps",
+    "goal_value",
     "gradient_penalty",
+    "info_nce_loss",
     "init_moments",
     "mce_irl_loss",
     "merge_moments",
+    "most_similar_pair",
     "normalise",
     "normalise_by_return",
     "overoptimisation_fit",
@@ -76,7 +94,9 @@ __all__ = [
     "plackett_luce_loss",
     "preference_loss",
     "preference_strength",
+    "prune_step",
     "query_score",
+    "reference_scaled_reward",
     "retrieval_count",
     "retrieve",
     "reward_distance",
@@ -91,5 +111,7 @@ __all__ = [
     "ties_score",
     "tilt",
     "to_pairs",
+    "triplet_loss",
+    "unit_norm_loss",
     "update_moments",
 ]

@@ -17,12 +17,15 @@ import pytest
 
 from rlx.reward import (
     centring_loss,
+    goal_contrastive_loss,
+    goal_steps,
     plackett_luce_loss,
     preference_loss,
     segment_score,
     swap_candidates,
     tie_log_prob,
     to_pairs,
+    triplet_loss,
 )
 from rlx.types import Array, PreferenceBatch
 
@@ -77,6 +80,29 @@ def ties(parameters: Array, batch: Any) -> Array:
     return -batch.weight * jnp.sum(outcome * tie_log_prob(difference(parameters, batch), 0.3), -1)
 
 
+def contexts(parameters: Array, batch: PreferenceBatch) -> Array:
+    """An embedding of each candidate: `[B, C, D]`."""
+    return jnp.sum(jnp.where(batch.mask[..., None], jnp.tanh(batch.obs * parameters), 0), 2)
+
+
+def triplets(parameters: Array, batch: Any) -> Array:
+    z = contexts(parameters, batch)
+    first, second = (triplet_loss(parameters, z[:, i], z[:, 1 - i], 2.0, squared=False) for i in (0, 1))
+    return batch.weight * (batch.target[:, 0] * first + batch.target[:, 1] * second)
+
+
+def goals(parameters: Array, batch: Any) -> Array:
+    state = jnp.tanh(batch.obs * parameters)
+
+    def preferring(i: int) -> Array:
+        chosen, rejected = state[:, i], state[:, 1 - i]
+        steps = goal_steps(jax.random.key(0), batch.mask[:, i], batch.mask[:, 1 - i], 5)
+        sampled = (jax.vmap(lambda x, t: x[t])(*of) for of in zip((chosen, chosen, rejected), steps, strict=True))
+        return goal_contrastive_loss(*sampled)
+
+    return batch.weight * (batch.target[:, 0] * preferring(0) + batch.target[:, 1] * preferring(1))
+
+
 TABLE = {
     "Bradley-Terry": pairwise(),
     "Thurstone": pairwise(link="probit", scale=0.7),
@@ -91,6 +117,8 @@ TABLE = {
     "Plackett-Luce of two": Row(ranking),
     "all pairs of a ranking": Row(all_pairs, 4),
     "centring": Row(lambda p, batch: batch.weight * centring_loss(scores(p, batch), batch.mask.any(-1)), 4),
+    "triplet with the preferred context": Row(triplets),
+    "goal-contrastive": Row(goals),
 }
 
 
