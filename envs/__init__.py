@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from rlx.envs import grid, multi_objective, tabular, wrappers
+from rlx.envs import grid, multi_objective, point, tabular, wrappers
 from rlx.envs.adapters import BraxEnv, GymnaxEnv
 from rlx.envs.check import check_env
 from rlx.envs.grid import GridWorld
+from rlx.envs.point import PointRobot
 from rlx.envs.registry import make, names
 from rlx.envs.tabular import TabularMDP
 
@@ -16,12 +17,14 @@ __all__ = [
     "BraxEnv",
     "GridWorld",
     "GymnaxEnv",
+    "PointRobot",
     "TabularMDP",
     "check_env",
     "grid",
     "make",
     "multi_objective",
     "names",
+    "point",
     "tabular",
     "wrappers",
 ]
