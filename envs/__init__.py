@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from rlx.envs import grid, multi_objective, point, tabular, wrappers
+from rlx.envs import bandit, grid, multi_objective, point, tabular, wrappers
 from rlx.envs.adapters import BraxEnv, GymnaxEnv
+from rlx.envs.bandit import GoldPool
 from rlx.envs.check import check_env
 from rlx.envs.grid import GridWorld
 from rlx.envs.point import PointRobot
@@ -15,10 +16,12 @@ from rlx.envs.tabular import TabularMDP
 
 __all__ = [
     "BraxEnv",
+    "GoldPool",
     "GridWorld",
     "GymnaxEnv",
     "PointRobot",
     "TabularMDP",
+    "bandit",
     "check_env",
     "grid",
     "make",

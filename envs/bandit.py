@@ -1,0 +1,223 @@
+"""Bandits over pools of answers with a known gold reward, for reward models and what optimising against them does.
+
+A prompt has a finite pool of answers, and the pool with equal probabilities *is* the reference policy. So the best of n
+(`rlx.reward.best_of_n`), the tilted policy (`rlx.reward.tilt`), their gold rewards and KL divergences are exact sums.
+
+Gold rewards are made to be over-optimised. An answer `y = exp(l) u` has a direction u, normal in eight dimensions, and
+an intensity l, normal with deviation `width`; think of length. With q a fixed random network of prompt and direction,
+
+    gold = q (1 + tanh(l / width) / 2) - max(l / width - 1/2, 0)^2,   standardised over answers
+
+More intensity pays a little at first and harms in the tail, which training data hardly show but a search over many
+answers finds. This tail is what makes the gold reward rise and fall while the proxy's goes on rising. Without it
+(`width = 0`: normal answers, a random network, a network as the proxy, a quarter of the labels wrong) gold goes on
+rising to the best of 4096 answers for every proxy, and a claim about over-optimisation would pass or fail by accident.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rlx import check, space
+from rlx.envs.interface import at_time_limit, reset, step
+from rlx.reward.preference import synthetic_teacher
+from rlx.types import Array, PreferenceBatch
+
+DIMENSIONS = 8  # of a prompt, and of an answer
+_HIDDEN, _GAIN, _CALIBRATION = 64, 2.0, 8192
+
+
+class GoldTask(NamedTuple):
+    """A gold reward: `F` attributes, each a random network of prompt and direction, and how they make it up."""
+
+    hidden: Array  # [16, 64]
+    readout: Array  # [64, F]
+    weight: Array  # [F] of the attributes, sums to 1
+    width: Array  # [] deviation of the log intensity
+    attribute_moments: tuple[Array, Array]  # [F] mean and deviation, by which attributes are standardised
+    gold_moments: tuple[Array, Array]  # [] likewise
+
+
+class Answers(NamedTuple):
+    """Answers to prompts with everything there is to know of them."""
+
+    prompt: Array  # [..., 8]
+    response: Array  # [..., 8], what a reward model may see
+    log_intensity: Array  # [...], not to be told exactly from the response
+    attribute: Array  # [..., F]
+    gold: Array  # [...]
+
+
+def gold_task(key: Array, attributes: int = 1, width: Array | float = 0.6) -> GoldTask:
+    """A random gold reward; its moments are those of 8192 random answers.
+
+    With several attributes (`GoldPoolMulti` of the literature is six of them at `width = 0`) the quality q is their sum
+    under random weights; at `width = 0` it is the gold reward, and answers are normal.
+
+    Raises:
+      ValueError: for a number of attributes that is no positive integer, or a negative width.
+    """
+    check.count("attributes", attributes)
+    check.in_range("width", width, 0.0)
+    hidden_key, readout_key, weight_key, sample_key = jax.random.split(key, 4)
+    hidden = _GAIN * jax.random.normal(hidden_key, (2 * DIMENSIONS, _HIDDEN)) / (2 * DIMENSIONS) ** 0.5
+    readout = _GAIN * jax.random.normal(readout_key, (_HIDDEN, attributes)) / _HIDDEN**0.5
+    weight = jax.random.dirichlet(weight_key, jnp.ones(attributes))
+    plain = jnp.zeros(()), jnp.ones(())
+    task = GoldTask(
+        hidden, readout, weight, jnp.asarray(width, jnp.float32), (jnp.zeros(attributes), jnp.ones(attributes)), plain
+    )
+    for field, value in (("attribute_moments", "attribute"), ("gold_moments", "gold")):
+        sample = getattr(draw_answers(task, sample_key, (_CALIBRATION,)), value)
+        task = task._replace(**{field: (sample.mean(0), sample.std(0))})
+    return task
+
+
+def draw_answers(task: GoldTask, key: Array, shape: tuple[int, ...], prompt: Array | None = None) -> Answers:
+    """Random answers, to random prompts or to those given (`[*shape, 8]`, or what broadcasts to it)."""
+    prompt_key, direction_key, intensity_key = jax.random.split(key, 3)
+    if prompt is None:
+        prompt = jax.random.normal(prompt_key, (*shape, DIMENSIONS))
+    prompt = jnp.broadcast_to(prompt, (*shape, DIMENSIONS))
+    direction = jax.random.normal(direction_key, (*shape, DIMENSIONS))
+    intensity = jax.random.normal(intensity_key, shape)  # in units of the width
+    features = jnp.concatenate([prompt, direction], -1)
+    attribute = jnp.tanh(features @ task.hidden) @ task.readout
+    attribute = (attribute - task.attribute_moments[0]) / task.attribute_moments[1]
+    intense = jnp.where(task.width > 0, intensity, 0.0)
+    gold = attribute @ task.weight * (1 + jnp.tanh(intense) / 2) - jnp.square(jax.nn.relu(intense - 0.5))
+    gold = (gold - task.gold_moments[0]) / task.gold_moments[1]
+    log_intensity = task.width * intensity
+    return Answers(prompt, jnp.exp(log_intensity)[..., None] * direction, log_intensity, attribute, gold)
+
+
+def gold_queries(
+    task: GoldTask,
+    key: Array,
+    queries: int,
+    candidates: int = 2,
+    *,
+    beta: Array | float = 2.0,
+    mistake: Array | float = 0.0,
+) -> PreferenceBatch:
+    """Queries about fresh prompts, `candidates` answers each, answered by `rlx.reward.synthetic_teacher`.
+
+    The observation is prompt and response, 16 numbers, in one step; `factor` holds the attributes and `gold` the gold
+    reward. With `beta = 2` and `mistake = 0.25` it is the noisy labelling of Coste et al.
+    """
+    prompt_key, answer_key, teacher_key = jax.random.split(key, 3)
+    prompt = jax.random.normal(prompt_key, (queries, 1, DIMENSIONS))
+    answers = draw_answers(task, answer_key, (queries, candidates), prompt)
+    mask = jnp.ones((queries, candidates, 1), bool)
+    target, _ = synthetic_teacher(teacher_key, answers.gold[..., None], mask, beta, mistake=mistake)
+    return PreferenceBatch(
+        obs=jnp.concatenate([answers.prompt, answers.response], -1)[:, :, None],
+        action=None,
+        mask=mask,
+        target=target,
+        prompt=prompt[:, 0],
+        weight=jnp.ones(queries),
+        factor=answers.attribute,
+        source=jnp.ones(queries, jnp.int32),
+        gold=answers.gold,
+    )
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class GoldPoolParams:
+    """The pool. Replace `reward` by a proxy's scores to optimise that; `gold` stays what it is."""
+
+    prompt: Any  # [X, 8]
+    response: Any  # [X, N, 8]
+    attribute: Any  # [X, N, F]
+    gold: Any  # [X, N]
+    reward: Any  # [X, N] or [X, N, F], what `step` pays
+    max_steps_in_episode: Any  # steps; one answer ends the episode
+
+    def replace(self, **changes: Any) -> GoldPoolParams:
+        return dataclasses.replace(self, **changes)
+
+
+def gold_pool(task: GoldTask, key: Array, prompts: int = 32, answers: int = 4096) -> GoldPoolParams:
+    """`prompts` random prompts with a pool of `answers` each, paying the gold reward."""
+    prompt_key, answer_key = jax.random.split(key)
+    prompt = jax.random.normal(prompt_key, (prompts, DIMENSIONS))
+    drawn = draw_answers(task, answer_key, (prompts, answers), prompt[:, None])
+    return GoldPoolParams(prompt, drawn.response, drawn.attribute, drawn.gold, drawn.gold, jnp.asarray(1, jnp.int32))
+
+
+class GoldPoolState(NamedTuple):
+    prompt: Array  # int32 []: which one was asked
+    time: Array  # int32 [], steps since the reset
+
+
+class GoldPool:
+    """One question, one answer: observe a prompt, choose an answer of its pool, get its reward.
+
+    Actions are the pool's indices, and mean something else for every prompt; what they stand for is in
+    `params.response`. `info["gold"]` is the gold reward, whatever `params.reward` pays.
+
+    Known optimum: the best answer to each prompt, `optimal_return()`; with a penalty of `beta` on the KL divergence
+    from the uniform policy, the tilt `rlx.reward.tilt`, worth `beta log mean exp(gold / beta)` for a prompt.
+
+    Args:
+      key: of the gold reward and the pool.
+      prompts, answers: sizes of the pool.
+      attributes, width: see `gold_task`.
+      vector: pay the attributes as a vector reward in place of the gold reward.
+
+    Source: after Gao et al., "Scaling Laws for Reward Model Overoptimization" (2023), and Coste et al., "Reward Model
+    Ensembles Help Mitigate Overoptimization" (2024), whose pools are answers of language models.
+    """
+
+    is_truncated = at_time_limit
+    reset = reset
+    step = step
+
+    def __init__(
+        self,
+        key: Array,
+        prompts: int = 32,
+        answers: int = 4096,
+        *,
+        attributes: int = 1,
+        width: float = 0.6,
+        vector: bool = False,
+    ) -> None:
+        check.count("prompts", prompts)
+        check.count("answers", answers)
+        task_key, pool_key = jax.random.split(key)
+        self.task = gold_task(task_key, attributes, width)
+        self.default_params = gold_pool(self.task, pool_key, prompts, answers)
+        if vector:
+            self.reward_channels = tuple(f"attribute {f}" for f in range(attributes))
+            self.default_params = self.default_params.replace(reward=self.default_params.attribute)
+
+    def reset_env(self, key: Array, params: GoldPoolParams) -> tuple[Array, GoldPoolState]:
+        index = jax.random.randint(key, (), 0, params.prompt.shape[0], jnp.int32)
+        return params.prompt[index], GoldPoolState(index, jnp.zeros((), jnp.int32))
+
+    def step_env(
+        self, key: Array, state: GoldPoolState, action: Array, params: GoldPoolParams
+    ) -> tuple[Array, GoldPoolState, Array, Array, dict[str, Any]]:
+        del key
+        info = {"gold": params.gold[state.prompt, action]}
+        reward = params.reward[state.prompt, action]
+        return params.prompt[state.prompt], state._replace(time=state.time + 1), reward, jnp.asarray(True), info
+
+    def observation_space(self, params: Any = None) -> space.Box:
+        del params
+        return space.Box(-jnp.inf, jnp.inf, (DIMENSIONS,))
+
+    def action_space(self, params: Any = None) -> space.Discrete:
+        del params
+        return space.Discrete(self.default_params.gold.shape[1])
+
+    def optimal_return(self) -> float:
+        """The expected gold reward of the best answers."""
+        return float(self.default_params.gold.max(1).mean())
