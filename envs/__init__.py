@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from rlx.envs import bandit, grid, multi_objective, tabular, wrappers
+from rlx.envs import bandit, grid, multi_objective, point, tabular, wrappers
 from rlx.envs.adapters import BraxEnv, GymnaxEnv
 from rlx.envs.bandit import GoldPool
 from rlx.envs.check import check_env
 from rlx.envs.grid import GridWorld
+from rlx.envs.point import PointRobot
 from rlx.envs.registry import make, names
 from rlx.envs.tabular import TabularMDP
 
@@ -18,6 +19,7 @@ __all__ = [
     "GoldPool",
     "GridWorld",
     "GymnaxEnv",
+    "PointRobot",
     "TabularMDP",
     "bandit",
     "check_env",
@@ -25,6 +27,7 @@ __all__ = [
     "make",
     "multi_objective",
     "names",
+    "point",
     "tabular",
     "wrappers",
 ]

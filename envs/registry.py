@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from rlx.envs import adapters, bandit, grid, multi_objective, tabular
+from rlx.envs import adapters, bandit, grid, multi_objective, point, tabular
 
 # all of gymnax 1.0 but MNISTBandit-bsuite, which downloads its data
 _GYMNAX = (
@@ -75,6 +75,8 @@ _OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
     "garnet": (0, lambda seed, **kwargs: tabular.garnet(jax.random.key(seed), **kwargs)),
     "delivery": (0, lambda seed, **kwargs: tabular.delivery(jax.random.key(seed), **kwargs)),
     "cmdp": (0, lambda seed, **kwargs: tabular.constrained(jax.random.key(seed), **kwargs)),
+    "point-goals": (4, point.goals),
+    "point-obstacles": (1, point.obstacles),
     "goldpool": (0, lambda seed, **kwargs: bandit.GoldPool(jax.random.key(seed), **kwargs)),
     "deep-sea-treasure-convex": (None, lambda **kwargs: multi_objective.deep_sea_treasure("convex", **kwargs)),
     "deep-sea-treasure-concave": (None, lambda **kwargs: multi_objective.deep_sea_treasure("concave", **kwargs)),

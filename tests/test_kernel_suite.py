@@ -751,6 +751,63 @@ TABLE = {
         count=integers(3, B),
         mask=mask(N),
     ),
+    **{
+        f"triplet_loss, {'squared' if squared else 'plain'}": Row(
+            reward.triplet_loss,
+            dict(anchor=normal(4), positive=normal(B, 4), negative=normal(B, 4), margin=uniform(5, 9)),
+            {"squared": squared},
+            ("anchor", "positive", "negative"),
+            ("margin",),
+            {"positive": np.zeros((B, 4)), "anchor": np.zeros(4)},
+        )
+        for squared in (True, False)
+    },
+    "most_similar_pair": targets(reward.most_similar_pair, feature=normal(B, 3, 2)),
+    "goal_steps": Row(
+        lambda seed, **x: reward.goal_steps(jax.random.key(seed), **x, count=4),
+        dict(seed=integers(9), chosen_mask=mask(B, T), rejected_mask=mask(B, A)),
+    ),
+    **{
+        f"goal_contrastive_loss, {pairs} {reduce}": Row(
+            reward.goal_contrastive_loss,
+            dict(source=normal(B, 5, 4), goal=normal(B, 5, 4), negative=normal(B, 5, 4)),
+            {"pairs": pairs, "reduce": reduce},
+            ("source", "goal", "negative"),
+            extremes={"source": np.zeros((B, 5, 4)), "goal": np.full((B, 5, 4), 1e4)},
+        )
+        for pairs, reduce in (("all", "log_of_mean"), ("diagonal", "mean_of_logs"))
+    },
+    "goal_value": Row(
+        reward.goal_value,
+        dict(state=normal(B, T, 4), goal=normal(4)),
+        differentiated=("state", "goal"),
+        extremes={"state": np.zeros((B, T, 4))},
+    ),
+    "prune_step": targets(
+        lambda **x: reward.prune_step(**x, minimum=2), value=normal(B, T), mask=mask(B, T), threshold=normal()
+    ),
+    "info_nce_loss": Row(
+        reward.info_nce_loss,
+        dict(first=normal(B, 4), second=normal(B, 4), temperature=uniform(0.1, 1), mask=mask(B)),
+        differentiated=("first", "second"),
+        stopped=("temperature",),
+        extremes={"first": np.zeros((B, 4)), "temperature": np.array(1e-3)},
+    ),
+    "unit_norm_loss": Row(
+        reward.unit_norm_loss, {"z": normal(B, 4)}, differentiated=("z",), extremes={"z": np.zeros((B, 4))}
+    ),
+    "reference_scaled_reward": Row(
+        reward.reference_scaled_reward,
+        dict(reward=normal(T, B), reference=normal(B, 5)),
+        differentiated=("reward", "reference"),
+        extremes={"reward": np.outer(np.ones(T), FAR)},
+    ),
+    "centroid_distance": Row(
+        reward.centroid_distance,
+        dict(feature=normal(T, B, 2), centroid=normal(3, 2), mask=lambda rng: np.array([True, False, True])),
+        differentiated=("feature", "centroid"),
+        extremes={"feature": np.zeros((T, B, 2)), "centroid": np.zeros((3, 2))},
+    ),
     "consistency_filter": Row(
         reward.consistency_filter,
         dict(best_prob=uniform(0, 1, B), gold_prob=uniform(0, 1, B), teacher_prob=uniform(0, 1, B)),

@@ -51,6 +51,18 @@ from rlx.reward.preference import (
 )
 from rlx.reward.query import query_score, select_queries
 from rlx.reward.regret import regret_score, successor_value
+from rlx.reward.representation import (
+    centroid_distance,
+    goal_contrastive_loss,
+    goal_steps,
+    goal_value,
+    info_nce_loss,
+    most_similar_pair,
+    prune_step,
+    reference_scaled_reward,
+    triplet_loss,
+    unit_norm_loss,
+)
 from rlx.reward.source import chain, extrinsic, stack
 from rlx.reward.topology import inference_distance, prefix_tree, shared_prefix
 from rlx.reward.transform import RewardTransform, centre, normalise_by_return
@@ -74,6 +86,7 @@ __all__ = [
     "calibration_error",
     "centre",
     "centring_loss",
+    "centroid_distance",
     "chain",
     "consistency_filter",
     "correct_prior",
@@ -91,9 +104,13 @@ __all__ = [
     "extrinsic",
     "flip_labels",
     "follow_up_reward",
+    "goal_contrastive_loss",
+    "goal_steps",
+    "goal_value",
     "gradient_penalty",
     "hierarchical_preference",
     "inference_distance",
+    "info_nce_loss",
     "init_moments",
     "listwise_reward",
     "marginal_preference",
@@ -102,6 +119,7 @@ __all__ = [
     "merge_moments",
     "mine_pairs",
     "mix_rewards",
+    "most_similar_pair",
     "normalise",
     "normalise_by_return",
     "overoptimisation_fit",
@@ -112,8 +130,10 @@ __all__ = [
     "preference_loss",
     "preference_strength",
     "prefix_tree",
+    "prune_step",
     "query_score",
     "reaction_loss",
+    "reference_scaled_reward",
     "regret_score",
     "retrieval_count",
     "retrieve",
@@ -136,5 +156,7 @@ __all__ = [
     "ties_score",
     "tilt",
     "to_pairs",
+    "triplet_loss",
+    "unit_norm_loss",
     "update_moments",
 ]

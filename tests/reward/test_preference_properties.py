@@ -17,6 +17,8 @@ import pytest
 
 from rlx.reward import (
     centring_loss,
+    goal_contrastive_loss,
+    goal_steps,
     hierarchical_preference,
     mine_pairs,
     plackett_luce_loss,
@@ -26,6 +28,7 @@ from rlx.reward import (
     swap_candidates,
     tie_log_prob,
     to_pairs,
+    triplet_loss,
 )
 from rlx.types import Array, PreferenceBatch
 
@@ -96,6 +99,29 @@ def mined(parameters: Array, batch: Any) -> Array:
     return preference_loss(difference(parameters, pairs), pairs.target[:, 0], weight=pairs.weight)
 
 
+def contexts(parameters: Array, batch: PreferenceBatch) -> Array:
+    """An embedding of each candidate: `[B, C, D]`."""
+    return jnp.sum(jnp.where(batch.mask[..., None], jnp.tanh(batch.obs * parameters), 0), 2)
+
+
+def triplets(parameters: Array, batch: Any) -> Array:
+    z = contexts(parameters, batch)
+    first, second = (triplet_loss(parameters, z[:, i], z[:, 1 - i], 2.0, squared=False) for i in (0, 1))
+    return batch.weight * (batch.target[:, 0] * first + batch.target[:, 1] * second)
+
+
+def goals(parameters: Array, batch: Any) -> Array:
+    state = jnp.tanh(batch.obs * parameters)
+
+    def preferring(i: int) -> Array:
+        chosen, rejected = state[:, i], state[:, 1 - i]
+        steps = goal_steps(jax.random.key(0), batch.mask[:, i], batch.mask[:, 1 - i], 5)
+        sampled = (jax.vmap(lambda x, t: x[t])(*of) for of in zip((chosen, chosen, rejected), steps, strict=True))
+        return goal_contrastive_loss(*sampled)
+
+    return batch.weight * (batch.target[:, 0] * preferring(0) + batch.target[:, 1] * preferring(1))
+
+
 TABLE = {
     "Bradley-Terry": pairwise(),
     "Thurstone": pairwise(link="probit", scale=0.7),
@@ -113,6 +139,8 @@ TABLE = {
     "reactions": Row(reactions),
     "ranked factors": Row(factors),
     "best against worst": Row(mined, 4),
+    "triplet with the preferred context": Row(triplets),
+    "goal-contrastive": Row(goals),
 }
 
 
