@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -67,8 +69,44 @@ def test_reward_is_learned_by_one_program_and_used_by_another(tmp_path):
     )
 
 
+def test_person_teaches_through_the_page(tmp_path):
+    """The person prefers longer pieces; in the middle the program is killed and started again."""
+    arguments = [str(ROOT / "scripts" / "label_preferences.py"), "run", "CartPole-v1", "22528", "20", "0"]
+    answered = 0
+    for kill_after in (7, None):
+        program = subprocess.Popen(
+            [sys.executable, *arguments],
+            cwd=tmp_path,
+            env={**os.environ, "JAX_PLATFORMS": "cpu"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        while (line := program.stderr.readline()) and answered != kill_after:
+            if found := re.search(r"questions wait at (\S+)", line):
+                while (question := reach(found[1] + "question"))["query"] and answered != kill_after:
+                    left, right = (len(segment["obs"]) for segment in question["segments"])
+                    said = "left" if left > right else "right" if right > left else "equal"
+                    reach(found[1] + "answer", {"query": question["query"], "answer": said})
+                    answered += 1
+        if kill_after:
+            program.kill()
+        said, errors = program.communicate(timeout=300)
+    assert program.returncode == 0, errors[-3000:]
+    assert answered == 20
+    assert re.search(r"22528 steps: true return \d+", said)
+    assert (tmp_path / "run" / "reward" / "reward.json").exists()
+
+
+def reach(url: str, content: object = None) -> dict:
+    body = None if content is None else json.dumps(content).encode()
+    request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as reply:
+        return json.loads(reply.read())
+
+
 def test_every_example_is_tested():
     examples = {path.name for path in (ROOT / "scripts").glob("*.py")} - NOT_EXAMPLES
-    assert examples == {*SMALL, "restore_checkpoint.py", "learned_reward.py"}
+    assert examples == {*SMALL, "restore_checkpoint.py", "learned_reward.py", "label_preferences.py"}
     listed = set(re.findall(r"^\| `(\w+\.py)`", (ROOT / "scripts" / "README.md").read_text(), re.MULTILINE))
     assert listed == examples

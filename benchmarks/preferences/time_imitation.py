@@ -78,7 +78,6 @@ def learn(spec: dict[str, Any], seed: int) -> tuple[Any, Any]:
         allow_variable_horizon=spec["variable"],
         initial_epoch_multiplier=4,
         query_schedule="hyperbolic",
-        rng=rng,
     )
     comparisons.train(total_timesteps=spec["steps"], total_comparisons=spec["comparisons"])
     return agent, venv

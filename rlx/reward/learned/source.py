@@ -83,7 +83,9 @@ def init_reward_model(
     moments = [init_moments(shape) for shape in shapes]
     inputs = to_inputs([m.mean[None, None] for m in moments])
     params = jax.vmap(lambda key: Head(hidden, activation, bounded).init(key, inputs))(jax.random.split(key, members))
-    return RewardModel(params, moments, jnp.zeros(members), jnp.full(members, jnp.inf), hidden, activation, bounded)
+    return RewardModel(
+        params, moments, jnp.zeros(members), jnp.full(members, jnp.inf, jnp.float32), hidden, activation, bounded
+    )
 
 
 class PreferenceState(NamedTuple):
@@ -219,7 +221,7 @@ def preference_reward(
                 rows[0],
                 rows[1],
                 jnp.zeros((comparisons, 2, segment), bool),
-                jnp.full((comparisons, 2), 0.5),
+                jnp.full((comparisons, 2), 0.5, jnp.float32),
                 weight=jnp.zeros(comparisons),
             ),
             *(jnp.int32(0), jnp.int32(0), jnp.float32(0), jnp.int32(0), jnp.float32(0), jnp.float32(0)),
@@ -405,7 +407,7 @@ def propose(
     obs, action, mask, reward = jax.tree.map(
         lambda x: x.reshape(num_pairs, 2, *x.shape[1:])[best], (obs, action, mask, reward)
     )
-    return PreferenceBatch(obs, action, mask, jnp.full((count, 2), 0.5), weight=jnp.zeros(count)), reward
+    return PreferenceBatch(obs, action, mask, jnp.full((count, 2), 0.5, jnp.float32), weight=jnp.zeros(count)), reward
 
 
 def answer(state: PreferenceState, batch: PreferenceBatch, start: Array | int) -> PreferenceState:
