@@ -1,7 +1,7 @@
 """PageRank over votes on which value is wiser finds the wisest values; counting votes finds the popular ones.
 
 Sixty-four values stand on eight levels of wisdom. Upgrades from one value to another are proposed to 500 simulated
-voters, five to each, and popular values, which are those of low levels, are asked about more often. A voter is right
+voters, forty to each, and popular values, which are those of low levels, are asked about more often. A voter is right
 about whether the second value is the wiser with a probability, else gives another answer. Votes for an edge make its
 weight, and the value of highest rank should be of the top level. Counting how often a value was called the wiser one
 finds values that were asked about often. Voters who answer at random are the control.
@@ -28,8 +28,8 @@ VALUES = LEVELS * WIDTH
 LEVEL = np.repeat(np.arange(LEVELS), WIDTH)
 PROPOSALS = 4  # upgrades proposed from each value
 UPWARD = 0.7  # share of proposals to a wiser value
-VOTERS, VOTES = 500, 5
-POPULARITY = 0.3  # by how much a level lowers the logarithm of how often a value is asked about
+VOTERS, VOTES = 500, 40
+POPULARITY = 0.2  # by how much a level lowers the logarithm of how often a value is asked about
 ACCURACY = (0.7, 0.55, 1 / 3)  # of voters; the last one is chance
 CIRCLES = 16  # values of the top level from which a low one is proposed
 
