@@ -591,6 +591,21 @@ TABLE = {
         ("weights", "damping", "personal"),
         extremes={"weights": np.zeros((4, 4))},
     ),
+    "segment_demo": targets(lambda features: reward.segment_demo(features, 3, 2), features=normal(9, 2)),
+    "select_features": targets(
+        lambda **x: reward.select_features(**x, num=2),
+        mean=normal(B, 5),
+        std=uniform(0, 1, B, 5),
+        other_mean=normal(B, 5),
+        other_std=uniform(0, 1, B, 5),
+        alpha=uniform(1, 5),
+    ),
+    "perceptual_reward": Row(
+        reward.perceptual_reward,
+        dict(features=normal(T, 5), mean=normal(B, 5), std=uniform(0.5, 1, B, 5), chosen=mask(B, 5)),
+        differentiated=("features", "mean", "std"),
+        extremes={"std": np.zeros((B, 5))},
+    ),
     "airl_logit": Row(
         reward.airl_logit,
         dict(

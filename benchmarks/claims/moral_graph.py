@@ -1,7 +1,7 @@
 """PageRank over votes on which value is wiser finds the wisest values; counting votes finds the popular ones.
 
 Sixty-four values stand on eight levels of wisdom. Upgrades from one value to another are proposed to 500 simulated
-voters, five to each, and popular values, which are those of low levels, are asked about more often. A voter is right
+voters, forty to each, and popular values, which are those of low levels, are asked about more often. A voter is right
 about whether the second value is the wiser with a probability, else gives another answer. Votes for an edge make its
 weight, and the value of highest rank should be of the top level. Counting how often a value was called the wiser one
 finds values that were asked about often. Voters who answer at random are the control.
@@ -28,8 +28,8 @@ VALUES = LEVELS * WIDTH
 LEVEL = np.repeat(np.arange(LEVELS), WIDTH)
 PROPOSALS = 4  # upgrades proposed from each value
 UPWARD = 0.7  # share of proposals to a wiser value
-VOTERS, VOTES = 500, 5
-POPULARITY = 0.3  # by how much a level lowers the logarithm of how often a value is asked about
+VOTERS, VOTES = 500, 40
+POPULARITY = 0.2  # by how much a level lowers the logarithm of how often a value is asked about
 ACCURACY = (0.7, 0.55, 1 / 3)  # of voters; the last one is chance
 CIRCLES = 16  # values of the top level from which a low one is proposed
 
@@ -44,27 +44,25 @@ def propose(key: Array) -> Array:
     return level * WIDTH + jax.random.randint(which_key, shape, 0, WIDTH)
 
 
-def ask(key: Array, offered: Array, accuracy: float, circles: bool) -> Array:
+def ask(key: Array, offered: Array, accuracy: Array, circles: Array) -> Array:
     """Votes `[VALUES, VALUES, 3]`: wiser, not wiser, unsure."""
     shown_key, which_key, right_key, other_key = jax.random.split(key, 4)
     number = VOTERS * VOTES
     value = jax.random.categorical(shown_key, -POPULARITY * jnp.asarray(LEVEL), shape=(number,))
     other = offered[value, jax.random.randint(which_key, (number,), 0, PROPOSALS)]
     wiser = jnp.asarray(LEVEL)[other] > jnp.asarray(LEVEL)[value]
-    if circles:
-        wiser |= (value >= VALUES - CIRCLES) & (other < WIDTH)
+    wiser |= circles & (value >= VALUES - CIRCLES) & (other < WIDTH)
     truth = jnp.where(wiser, 0, 1)
     wrong = (truth + jax.random.randint(other_key, (number,), 1, 3)) % 3
     answer = jnp.where(jax.random.bernoulli(right_key, accuracy, (number,)), truth, wrong)
     return jnp.zeros((VALUES, VALUES, 3)).at[value, other, answer].add(1.0)
 
 
-def winners(key: Array, accuracy: float, circles: bool = False) -> dict[str, Array]:
+def winners(key: Array, accuracy: Array, circles: Array) -> dict[str, Array]:
     """The level of the first value by PageRank and by counting, and how far the former leads the other levels."""
     propose_key, ask_key = jax.random.split(key)
-    offered = propose(propose_key)
-    if circles:
-        offered = jnp.where((jnp.arange(VALUES) >= VALUES - CIRCLES)[:, None], jnp.arange(PROPOSALS), offered)
+    back = circles & (jnp.arange(VALUES) >= VALUES - CIRCLES)
+    offered = jnp.where(back[:, None], jnp.arange(PROPOSALS), propose(propose_key))
     counts = ask(ask_key, offered, accuracy, circles)
     found = edge_stats(counts)
     rank = pagerank(jnp.where(found.kept, found.likelihood, 0))
@@ -78,19 +76,18 @@ def winners(key: Array, accuracy: float, circles: bool = False) -> dict[str, Arr
 
 
 @functools.partial(jax.jit, static_argnames="repeats")
-@functools.partial(jax.vmap, in_axes=(0, None))
-def trial(seed: Array, repeats: int) -> dict[str, Array]:
-    keys = jax.random.split(jax.random.key(seed), repeats)
-    arms = {f"accuracy {accuracy:.2f}": (accuracy, False) for accuracy in ACCURACY} | {"circles": (ACCURACY[0], True)}
-    return {
-        f"{name}: {figure}": jnp.mean(x, dtype=jnp.float32)
-        for name, arm in arms.items()
-        for figure, x in jax.vmap(lambda key, arm=arm: winners(key, *arm))(keys).items()
-    }
+def trial(seeds: Array, repeats: int) -> dict[str, Array]:
+    """Means over graphs, `[arms, seeds]`: the accuracies, and the first one with circles."""
+    keys = jax.vmap(lambda seed: jax.random.split(jax.random.key(seed), repeats))(seeds)
+    accuracy, circles = jnp.array([*ACCURACY, ACCURACY[0]]), jnp.arange(len(ACCURACY) + 1) == len(ACCURACY)
+    every = jax.vmap(jax.vmap(jax.vmap(winners, (0, None, None)), (0, None, None)), (None, 0, 0))
+    return jax.tree.map(lambda x: jnp.mean(x, -1, dtype=jnp.float32), every(keys, accuracy, circles))
 
 
 def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
-    return {name: np.asarray(x).tolist() for name, x in trial(np.asarray(seeds, np.uint32), updates).items()}
+    found = trial(np.asarray(seeds, np.uint32), updates)
+    arms = [f"accuracy {accuracy:.2f}" for accuracy in ACCURACY] + ["circles"]
+    return {f"{arm}: {figure}": row.tolist() for figure, x in found.items() for arm, row in zip(arms, x, strict=True)}
 
 
 GOOD, POOR, CHANCE = (f"accuracy {accuracy:.2f}" for accuracy in ACCURACY)

@@ -41,6 +41,7 @@ from rlx.reward.irl import adversarial_reward, airl_logit, discriminator_loss, g
 from rlx.reward.metric import auroc, best_of_k_accuracy, calibration_error, pair_accuracy, ties_score
 from rlx.reward.moments import RunningMoments, init_moments, merge_moments, normalise, update_moments
 from rlx.reward.moral_graph import EdgeStats, edge_stats, pagerank
+from rlx.reward.perceptual import perceptual_reward, segment_demo, select_features
 from rlx.reward.preference import (
     bootstrap_indices,
     flip_labels,
@@ -126,6 +127,7 @@ __all__ = [
     "pagerank",
     "pair_accuracy",
     "pearson_distance",
+    "perceptual_reward",
     "plackett_luce_loss",
     "preference_loss",
     "preference_strength",
@@ -139,8 +141,10 @@ __all__ = [
     "retrieve",
     "reversal_accuracy",
     "reward_distance",
+    "segment_demo",
     "segment_score",
     "select_edges",
+    "select_features",
     "select_queries",
     "shared_prefix",
     "span_rewards",
