@@ -85,7 +85,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
     for measure in ("best of four", "pairs"):
         for n in BEST_OF:
             samples[f"{measure}, n = {n}"] = [
-                float(scipy.stats.spearmanr(x, y).statistic)
+                float(np.asarray(scipy.stats.spearmanr(x, y))[0])
                 for x, y in zip(found[measure], found[f"gold at {n}"], strict=True)
             ]
     samples["untrained"] = found["untrained"].mean(1).tolist()
