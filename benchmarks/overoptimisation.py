@@ -35,16 +35,17 @@ ENSEMBLE = {
 def curves(seed: Array, steps: int) -> dict[str, Array]:
     """Distance, gold and proxy reward `[3, n]` of each proxy."""
 
-    def curve(proxy: Array, gold: Array) -> Array:
+    def curve(both: tuple[Array, Array]) -> Array:
+        proxy, gold = both
         values, divergence = best_of_n_curve(proxy, jnp.stack([gold, standardised(proxy)]), NS)
         return jnp.concatenate([jnp.sqrt(jnp.maximum(divergence, 0))[None], values])
 
     problem, scores = reward_ensembles.ensemble(seed, reward_ensembles.NOISE, steps)
     proxies = reward_ensembles.aggregates(scores)
-    found = {label: curve(proxies[name], problem.gold) for name, label in ENSEMBLE.items()}
+    pairs = {label: (proxies[name], problem.gold) for name, label in ENSEMBLE.items()}
     problem, _, mean, std = reward_robust.heads(seed, steps)
-    found["robust mix of heads"] = curve(brme_reward(mean, std, 0.6), problem.gold)
-    return found
+    pairs["robust mix of heads"] = brme_reward(mean, std, 0.6), problem.gold
+    return dict(zip(pairs, jax.lax.map(curve, jax.tree.map(lambda *x: jnp.stack(x), *pairs.values())), strict=True))
 
 
 def draw(found: dict[str, np.ndarray], path: Path) -> None:
