@@ -64,7 +64,9 @@ def init(key: Array) -> Model:
     return Model(
         jax.random.normal(embed, (SIZE, HIDDEN)) / SIZE**0.5,
         jax.random.normal(place, (STEPS, HIDDEN)),
-        *(square(key) for key in (query, key_, value)),
+        square(query),
+        square(key_),
+        square(value),
         network(mix, (HIDDEN, 2 * HIDDEN, HIDDEN)),
         jax.random.normal(head, (HIDDEN,)) / HIDDEN**0.5,
     )

@@ -125,7 +125,11 @@ def one(seed: Array, steps: int) -> dict[str, Array]:
     pairs = jnp.where(first_better, drawn, drawn[:, ::-1])
     reward = learned_reward(reward_key, paths, pairs, steps)
     advantage = jnp.exp(jnp.clip(ADVANTAGE_SCALE * reward, -4, 4))
-    models = jax.vmap(lambda *x: train(model_key, paths, *x, steps))(
+
+    def arm(pairs: Array, hindsight: Array, weight: Array) -> Model:
+        return train(model_key, paths, pairs, hindsight, weight, steps)
+
+    models = jax.vmap(arm)(
         jnp.stack([pairs, drawn, pairs, pairs]),
         jnp.array([1.0, 1.0, 0.0, 0.0]),
         jnp.stack([jnp.ones(PATHS)] * 3 + [advantage / advantage.mean()]),

@@ -19,7 +19,9 @@ def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
     from rlx.reward.learned import preference_reward
 
     env, env_params = envs.make(spec["env"])
-    source = {name: tuple(value) if isinstance(value, list) else value for name, value in spec["source"].items()}
+    source: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in spec["source"].items()
+    }
     rewards = preference_reward(
         comparisons=spec["comparisons"],
         total_steps=0.8 * spec["steps"],

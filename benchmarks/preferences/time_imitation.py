@@ -6,6 +6,8 @@ from typing import Any
 
 from benchmarks.speed.meter import Meter, worker
 
+# pyright: reportMissingImports=false
+
 
 def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
     import torch
