@@ -59,9 +59,16 @@ def _open_cycle_counter() -> int | None:
 
 
 def peak_rss_mib() -> float:
-    """Largest resident memory of this process so far, in MiB."""
-    import resource
+    """Largest resident memory of this process so far, in MiB.
 
+    On Linux without that of the process that started it, from which `ru_maxrss` goes on.
+    """
+    import resource
+    from pathlib import Path
+
+    status = Path("/proc/self/status")
+    if status.exists():
+        return int(status.read_text().split("VmHWM:")[1].split()[0]) / 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 

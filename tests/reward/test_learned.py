@@ -184,7 +184,7 @@ def test_replayed_steps_are_scored_by_the_newest_model():
 
 def test_answers_from_the_host():
     """Without a teacher the program asks nothing; it learns from what is put in its state, once."""
-    src = source(teacher=None, comparisons=48)
+    src = source(teacher=None, comparisons=48, gradient_steps=360)  # as many as six sessions have
     update = jax.jit(src.update)
     state, metrics = update(src.init(KEY, SPEC), stream_as_one(), KEY)
     assert metrics["comparisons"] == 0
