@@ -82,7 +82,7 @@ def test_person_teaches_through_the_page(tmp_path):
             stderr=subprocess.PIPE,
             text=True,
         )
-        while (line := program.stderr.readline()) and answered != kill_after:
+        while answered != kill_after and (line := program.stderr.readline()):
             if found := re.search(r"questions wait at (\S+)", line):
                 while (question := reach(found[1] + "question"))["query"] and answered != kill_after:
                     left, right = (len(segment["obs"]) for segment in question["segments"])

@@ -73,6 +73,6 @@ def pcn_priority(returns: Array, valid: Array | None = None, *, threshold: Array
     best = nondominated_mask(points, valid)
     distance = jnp.sqrt(jnp.sum((points[:, None] - points) ** 2, axis=-1))
     nearest = jnp.min(jnp.where(best, distance, jnp.inf), axis=1)
-    priority = -nearest - jnp.where(best, 0.0, 1e-5).astype(points.dtype)
+    priority = jnp.where(best, 0.0, -1e-5).astype(points.dtype) - nearest
     crowded = crowding_distance(points, valid) <= threshold
     return jnp.where(valid, jnp.where(crowded, 2 * priority, priority), -jnp.inf)
