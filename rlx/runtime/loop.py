@@ -99,9 +99,11 @@ class Loop:
             if self.update == 0 and self.schedule.evaluates(0):
                 self._evaluate()
             while self.update < self.schedule.num_updates:
+                interrupted = False  # while `between` waited; in all processes or in none
                 if self.between is not None:
                     self.learner.state = self.between(self.learner.state, self.update, lambda: bool(received))
-                if not received:
+                    interrupted = any_process(bool(received))
+                if not interrupted:
                     self._chunk()
                 stopping = any_process(bool(received))
                 if self.schedule.saves(self.update) or stopping:
