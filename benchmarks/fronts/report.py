@@ -58,7 +58,8 @@ The settings of PCN were compared on seeds 0 to 9, and left as they were. While 
 ran on some of the judging seeds too. After that the tabular task was given 20,000 steps in place of 10,000, in which
 the peer had not found the whole front; MORL/D 5,760 in place of 9,600, to save time, no transfer, since the peer's
 failed, and five episodes to evaluate each learner on both sides; PCN of rlx a faster way to draw its batches; and the
-peer two or three seeds in place of one, whose front had collapsed in treasure-envelope.
+peer two or three seeds in place of one, whose front had collapsed in treasure-envelope. Peak memory in all tables but
+the population's was measured before it was noticed that it may include that of the process that starts the workers.
 """
 
 
