@@ -3,7 +3,7 @@
 200 pairs have trusted labels, 6000 come in three regions where 5%, 25% and 45% of the labels are wrong. One reward
 model is trained on the trusted pairs, another on them and half of the pool, and judges the other half. Labels that both
 agree with are kept; those that both disagree with can be turned round ("recycled"); the rest is left out. The number of
-training steps is the one at which all labels as they are do best.
+training steps lies between 300 and 600, at both of which all labels as they are did best on four tuning seeds.
 
 Control: as many labels turned round as are recycled, at random. Recycling is reported and not judged: in this stand-in
 it gains nothing on what was kept. So is what one model alone keeps.

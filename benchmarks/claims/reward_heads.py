@@ -2,7 +2,7 @@
 
 256 random ReLU features of an answer stand in for the backbone of a multimodal language model. Heads of one to five
 layers, three activations, a penalty that centres rewards, and the mean of two heads are trained on the same noisy
-preferences with the same number of steps, each with the best of two learning rates on the tuning seeds. Normalisation
+preferences with the same number of steps and the same learning rate, which is not tuned for each. Normalisation
 by length is left out: its form is not known to us.
 
 The control trains the head of two layers on preferences dealt out anew at random.

@@ -1,4 +1,7 @@
-"""Time imitation's preference comparisons, with the settings of its own tutorial. Runs in `.peers/imitation`."""
+"""Time imitation's preference comparisons, as in its own tutorial but for the number of iterations.
+
+Runs in `.peers/imitation`.
+"""
 
 from __future__ import annotations
 
