@@ -45,11 +45,11 @@ def row(name: str, function: Any) -> str:
 
 
 def parameters(function: Any) -> str:
-    """Names and defaults, without annotations."""
+    """Names and defaults, without annotations; functions by their names, as their `repr` differs between processes."""
     signature = inspect.signature(function)
     bare = [p.replace(annotation=inspect.Parameter.empty) for p in signature.parameters.values()]
     text = str(signature.replace(parameters=bare, return_annotation=inspect.Signature.empty))
-    return text[1:-1]
+    return re.sub(r"<function (\S+) at \w+>", r"\1", text)[1:-1]
 
 
 def first_sentence(thing: Any) -> str:
