@@ -53,9 +53,9 @@ steps for each environment step. What differs, each side having it as it is writ
 - "rlx, no envelope" is plain DQN, which the learner of GPI-LS is too, under preferences that are drawn anew for every
   replayed step.
 
-rlx's GPI-LS on DQN and its MORL/D were worse than the peer's in the first judged run (.827 against .879 and .284 against
+GPI-LS on DQN and MORL/D of rlx were worse than the peer's in the first judged run (.827 against .879, .284 against
 .372; .914 against .985) and were changed after it: GPI-LS got layer normalisation, prioritised replay and three-step
-targets, which were best of eight settings on seeds 0 to 9; MORL/D a shared replay, and an error was mended (weights
+targets, the best of nine settings tried on seeds 0 to 9; MORL/D a shared replay, and an error was mended (weights
 divided by the ranges of returns shrank the rewards to a hundredth beside SAC's entropy bonus). The settings of PCN were
 compared on seeds 0 to 19, and left as they were. In these four workloads the peer got more seeds than before, three or
 five. While the programs were made to work they ran on some of the judging seeds too. After that the tabular task was
