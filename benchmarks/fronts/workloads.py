@@ -143,7 +143,7 @@ WORKLOADS = {
         {
             "rlx": own(
                 "pcn",
-                num_episodes=10,
+                num_episodes=5,
                 first_episodes=20,
                 gradient_steps=50,
                 buffer_size=100,
