@@ -46,13 +46,12 @@ steps for each environment step. What differs, each side having it as it is writ
   for, "rlx, relabelled" under one drawn anew.
 - The peer's MORL/D trains its learners in turn, those of rlx learn side by side; on both sides they share one replay,
   and none begins from what a neighbour has learned: with SAC the peer fails there (`MOSAC` has no `learning_rate`).
-- The peer's PCN plays ten episodes before it learns again and asks for one return in all, rlx five with one in each,
-  and a tenth of random actions. Its
-  evaluation and storing of networks after every update is left out.
+- Between two episodes of PCN there are five gradient steps of the peer and ten of rlx. The peer plays ten before it
+  learns again and asks for one return in all, rlx plays five with one in each, and a tenth of random actions. The
+  peer's evaluation and storing of networks after every update is left out.
 - The peer's epsilon in Pareto Q-learning changes after each episode, that of rlx after each rollout; rlx backs up a
   rollout from its last step to its first.
-- "rlx, no envelope" is plain DQN, which the learner of GPI-LS is too, under preferences that are drawn anew for every
-  replayed step.
+- "rlx, no envelope" is plain DQN under preferences that are drawn anew for every replayed step.
 
 GPI-LS on DQN, MORL/D and PCN of rlx were worse than the peer's in the first judged run (.827 against .879, .284 against
 .372; .914 against .985; .894 against .996, and .927 against .995 with more seeds) and were changed after it. GPI-LS got
@@ -61,10 +60,12 @@ got a shared replay, and an error was mended: weights divided by the ranges of r
 beside SAC's entropy bonus. In PCN an error was mended too: equal episodes counted many times when a command was drawn,
 so that short ways were asked for most; and five episodes in place of ten go with 50 gradient steps, the best of four
 settings tried on seeds 0 to 19. In these four workloads there are more seeds than in the first run, of rlx ten, of the
-peer three or five. While the programs were made to work they ran on some of the judging seeds too. After that the tabular task was
-given 20,000 steps in place of 10,000, in which the peer had not found the whole front; MORL/D 5,760 in place of 9,600,
-to save time, no transfer, since the peer's failed, and five episodes to evaluate each learner on both sides; PCN of rlx
-a faster way to draw its batches; and the peer two or three seeds in place of one, whose front had collapsed in
+peer three or five.
+
+While the programs were made to work they ran on some of the judging seeds too. After that the tabular task was given
+20,000 steps in place of 10,000, in which the peer had not found the whole front; MORL/D 5,760 in place of 9,600, to
+save time, no transfer, since the peer's failed, and five episodes to evaluate each learner on both sides; PCN of rlx a
+faster way to draw its batches; and the peer two or three seeds in place of one, whose front had collapsed in
 treasure-envelope. Peak memory in the tables of envelope, CAPQL, tables and reservoir-gpi was measured before it was
 noticed that it may include that of the process that starts the workers.
 """
