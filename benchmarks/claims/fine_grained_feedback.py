@@ -194,7 +194,7 @@ CLAIM = Claim(
     environment=f"answers of up to {LENGTH} tokens of {TOKENS} kinds, with random tables of what is relevant and right",
     baseline="PPO on the sum of all rewards, given at the end",
     method="PPO on the rewards of spans",
-    metric=f"samples until the expected reward has {LEVEL:.0%} of the possible gain; tokens and share of relevant spans",
+    metric=f"samples until the expected reward has {LEVEL:.0%} of the possible gain; tokens, share of relevant spans",
     conditions=(
         Condition("half the samples", "halvings of the samples", 0.0, 1.0),
         Condition(

@@ -40,7 +40,8 @@ def draw(task: GoldTask, key: Array, *shape: int) -> tuple[Array, Array, Array]:
     answers = draw_answers(task, answer_key, shape, jnp.zeros(8))
     farewell = jax.random.bernoulli(farewell_key, FAREWELLS, shape).astype(jnp.float32)
     features = jnp.concatenate([answers.response, farewell[..., None]], -1)
-    return features, answers.gold, jax.nn.sigmoid(SLOPE * answers.gold + TRICK * farewell - SHIFT)
+    quality = answers.gold / scale
+    return features, quality, jax.nn.sigmoid(SLOPE * quality + TRICK * farewell - SHIFT)
 
 
 def reactions(parameters: Parameters, rows: tuple[Array, Array, Array]) -> Array:
