@@ -1,9 +1,9 @@
 """A model of users' reactions predicts how policies will be received, and optimising it alone teaches a trick.
 
 Answers to one prompt are shown to users, two in a hundred of whom react with a heart: more to good answers, and more to
-those that say farewell, which one in twenty does and which helps nobody. The reaction model is trained on all hearts and
-every twentieth answer without one, and its logits are corrected for that. Helpfulness is a second model, trained on
-pairs that people compared by quality.
+those that say farewell, which one in twenty does and which helps nobody. The reaction model is trained on all hearts
+and every twentieth answer without one, and its logits are corrected for that. Helpfulness is a second model, trained
+on pairs that people compared by quality.
 
 Policies are exact: tilts of 4096 answers by a mix of the two rewards. As the weight of the heart grows the love rate is
 to rise and helpfulness to fall, until farewells explode. The offline prediction, the mean of the corrected
