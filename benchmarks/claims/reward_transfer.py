@@ -57,7 +57,7 @@ def visits(step: Array, policy: Array, start: Array = START) -> Array:
 
 
 def soft_policy(
-    step: Array, reward: Array, temperature: float = 1.0, start: Array | None = None
+    step: Array, reward: Array, temperature: Array | float = 1.0, start: Array | None = None
 ) -> tuple[Array, Array]:
     """Log-probabilities of the softly optimal policy, and its values to start from next time."""
     v, q = soft_policy_iteration(
