@@ -808,6 +808,22 @@ TABLE = {
         stopped=("temperature",),
         extremes={"first": np.zeros((B, 4)), "temperature": np.array(1e-3)},
     ),
+    "answer_spread": Row(
+        reward.answer_spread,
+        dict(score=normal(B, 4), mask=mask(B, 4)),
+        differentiated=("score",),
+        extremes={"score": np.zeros((B, 4))},
+    ),
+    "meta_gradient": Row(
+        lambda scale, parameters, rate: reward.meta_gradient(
+            lambda p: jnp.sum(jnp.square(p - scale)),
+            lambda p: jnp.mean(reward.answer_spread(p * scale)),
+            parameters,
+            rate,
+        ),
+        dict(scale=normal(A), parameters=normal(A), rate=uniform(0, 1)),
+        stopped=("scale", "parameters", "rate"),
+    ),
     "unit_norm_loss": Row(
         reward.unit_norm_loss, {"z": normal(B, 4)}, differentiated=("z",), extremes={"z": np.zeros((B, 4))}
     ),

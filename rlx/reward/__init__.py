@@ -38,6 +38,7 @@ from rlx.reward.feedback import (
     span_rewards,
 )
 from rlx.reward.irl import adversarial_reward, airl_logit, discriminator_loss, gradient_penalty, mce_irl_loss
+from rlx.reward.meta import answer_spread, meta_gradient
 from rlx.reward.metric import auroc, best_of_k_accuracy, calibration_error, pair_accuracy, ties_score
 from rlx.reward.moments import RunningMoments, init_moments, merge_moments, normalise, update_moments
 from rlx.reward.moral_graph import EdgeStats, edge_stats, pagerank
@@ -76,6 +77,7 @@ __all__ = [
     "RunningMoments",
     "adversarial_reward",
     "airl_logit",
+    "answer_spread",
     "auroc",
     "best_of_k_accuracy",
     "best_of_n",
@@ -118,6 +120,7 @@ __all__ = [
     "marginal_preference_bound",
     "mce_irl_loss",
     "merge_moments",
+    "meta_gradient",
     "mine_pairs",
     "mix_rewards",
     "most_similar_pair",
