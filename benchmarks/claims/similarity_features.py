@@ -8,6 +8,9 @@ the same shape that is trained on these pairs from scratch. How well the factors
 is their feature prediction error.
 
 Controls: the encoder as it was initialised, and one trained on random answers.
+
+The encoder's size, rate and steps are the best of five settings on seeds 0 to 3; features get better the longer and
+faster it learns. Of three rates of the reward model trained from scratch none does better than another there.
 """
 
 from __future__ import annotations
@@ -29,8 +32,10 @@ from rlx.types import Array
 STEPS, NOISE = 10, 2  # of a path; numbers that mean nothing
 QUERIES, SIZES, TEST = 500, (20, 50), 300  # triples; pairs that a user compares, and those that judge
 USERS, BATCH = 3, 32
-FEATURES, HIDDEN, MARGIN = 6, 32, 1.0
+FEATURES, HIDDEN, MARGIN = 8, 64, 1.0
+LEARNING_RATE = 3e-3
 FIT_STEPS, L2 = 300, 1e-2  # of rewards
+END_STEPS, END_RATE = 300, 3e-3  # of those trained from scratch
 ARMS = ("similarity", "random answers", "untrained")
 
 ENV, PARAMS = make("rlx/point-obstacles-1", inertia=0.7, start=(0.0, 0.0), spread=1.0)
@@ -71,7 +76,7 @@ def train_encoder(key: Array, start: Parameters, obs: Array, order: Array, steps
         first, second, other = z[:, 0], z[:, 1], z[:, 2]
         return (triplet_loss(first, second, other, MARGIN) + triplet_loss(second, first, other, MARGIN)).mean()
 
-    return minimise(key, start, loss, steps)
+    return minimise(key, start, loss, steps, LEARNING_RATE)
 
 
 def fit_linear(key: Array, difference: Array, target: Array, weight: Array) -> Array:
@@ -94,7 +99,7 @@ def fit_end_to_end(key: Array, pairs: Array, target: Array, weight: Array) -> tu
         return nll.sum() / weight.sum() + L2 * jnp.sum(head**2)
 
     start_key, head_key = jax.random.split(key)
-    return minimise(key, (init(start_key), jax.random.normal(head_key, (FEATURES,))), loss, FIT_STEPS, 3e-3)
+    return minimise(key, (init(start_key), jax.random.normal(head_key, (FEATURES,))), loss, END_STEPS, END_RATE)
 
 
 def prediction_error(features: Array, factor: Array) -> Array:
@@ -195,11 +200,12 @@ CLAIM = Claim(
         "hidden": HIDDEN,
         "margin": MARGIN,
         "batch": BATCH,
-        "learning_rate": 1e-3,
+        "learning_rate": LEARNING_RATE,
+        "from_scratch": {"steps": END_STEPS, "learning_rate": END_RATE},
         "l2": L2,
         "fit_steps": FIT_STEPS,
     },
-    updates=600,
+    updates=1000,
     steps_per_update=BATCH,
     run=run,
 )
