@@ -183,9 +183,16 @@ def one(seed: Array, rounds: int) -> dict[str, Array]:
         "sparse": lambda key, paths: (paths.lamps[..., -1] == PLACES).astype(jnp.float32),
         "true progress": lambda key, paths: paths.progress.sum(-1),
     }
-    for name, returns in objectives.items():
-        solved = jax.vmap(lambda key, returns=returns: search(params, key, returns, rounds))
-        samples[f"{name}: solved"] = solved(jax.random.split(search_key, SEARCHES)).mean()
+    keys = jax.random.split(search_key, SEARCHES)
+
+    def solved(objective: Array) -> Array:
+        def returns(key: Array, paths: Path) -> Array:
+            return jax.lax.switch(objective, list(objectives.values()), key, paths)
+
+        return jax.vmap(lambda key: search(params, key, returns, rounds))(keys).mean()
+
+    share = jax.lax.map(solved, jnp.arange(len(objectives)))
+    samples |= {f"{name}: solved": share[i] for i, name in enumerate(objectives)}
     return samples
 
 
