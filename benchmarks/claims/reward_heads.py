@@ -3,8 +3,8 @@
 256 random ReLU features of an answer stand in for the backbone of a multimodal language model. Heads of one to five
 layers, three activations, a penalty that centres rewards, and the mean of two heads are trained on the same noisy
 preferences with the same number of steps. Each has the learning rate, of 0.0001, 0.0003 and 0.001, that was best for
-it on seeds 0 to 3. All did better there with 2000 steps than with half as many. Normalisation by length is left out: its form is
-not known to us.
+it on seeds 0 to 3. But for the head of three layers all were better there than after half as many steps, at rates from
+0.0003 to 0.01. Normalisation by length is left out: its form is not known to us.
 
 The control trains the head of two layers on preferences dealt out anew at random.
 """
