@@ -10,6 +10,10 @@ made, over new attempts of which half are given up at a random time; and how oft
 that solves the task from the sum of rewards, or from whether the task was solved.
 
 Control: the same with the demonstrations split at random. The sum of true progress says what the search can do at all.
+
+Chosen on seeds 0 to 3: pauses long against moves, bright lamps, and parts of eight steps at least, without which the sum
+of deviations is lowest for a few short parts and a long one, wherever the lamps go on (19 steps off); and a target so
+small, and a search so short, that the reward for a solved task alone does not do.
 """
 
 from __future__ import annotations
@@ -28,13 +32,13 @@ from rlx.envs.point import PointParams, PointState
 from rlx.reward import perceptual_reward, segment_demo, select_features
 from rlx.types import Array
 
-STEPS, PLACES, LEG, RADIUS = 60, 3, 0.7, 0.15
+STEPS, PLACES, LEG, RADIUS = 60, 3, 0.7, 0.1
 PAUSE = (6, 14)  # steps that demonstrations stay at a place
 CLUMSY = 0.3  # deviation of their actions
 SIZE, NOISE, LAMP = 256, 0.1, 2.0  # features; what a camera adds to them; how bright lamps are, against positions
 DEMOS, FRESH = 5, 32
 PARTS, SHORTEST, CHOSEN = PLACES + 1, 8, 32
-KNOTS, POPULATION, ELITE, WIDEST = 12, 64, 8, 1.0  # of plans, and their deviation at first
+KNOTS, POPULATION, ELITE, WIDEST = 20, 32, 5, 1.0  # of plans, and their deviation at first
 SEARCHES = 4  # each from a start of its own
 
 ENV = PointRobot(np.zeros((PLACES + 1, 2)), observe_goal=False, spread=0.1, speed=0.2)
@@ -249,7 +253,8 @@ CLAIM = Claim(
         "searches": SEARCHES,
         "margins": "the project's card's",
     },
-    updates=40,  # populations of the search
+    updates=15,  # populations of the search
     steps_per_update=POPULATION * STEPS,
     run=run,
+    seeds=range(1000, 1020),
 )
