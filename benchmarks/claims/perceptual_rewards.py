@@ -11,9 +11,9 @@ that solves the task from the sum of rewards, or from whether the task was solve
 
 Control: the same with the demonstrations split at random. The sum of true progress says what the search can do at all.
 
-Chosen on seeds 0 to 3: pauses long against moves, bright lamps, and parts of eight steps at least, without which the sum
-of deviations is lowest for a few short parts and a long one, wherever the lamps go on (19 steps off); and a target so
-small, and a search so short, that the reward for a solved task alone does not do.
+Chosen on seeds 0 to 3: pauses long against moves, bright lamps, and parts of eight steps at least, without which the
+sum of deviations is lowest for a few short parts and a long one, wherever the lamps go on (19 steps off); and a target
+so small, and a search so short, that the reward for a solved task alone does not do.
 """
 
 from __future__ import annotations
