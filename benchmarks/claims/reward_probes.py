@@ -9,6 +9,10 @@ fifths of these are. Compared are the gold rewards of the best of a whole pool, 
 with the gate and with the same share left out at random.
 
 Controls: probes of permuted labels, and the random gate. Probes and clusters are scikit-learn's.
+
+On seeds 0 to 2 last layers of 4, 8 and 64 features, and 500 and 1500 steps were tried. Probes read attributes off a
+layer that has learned little nearly as well as off a good one: more preferences make a better model, and do not make its
+probes better. Eight features have the highest correlation of these, of 0.3 with the models' accuracy.
 """
 
 from __future__ import annotations
@@ -37,7 +41,7 @@ from rlx.types import Array, PreferenceBatch
 
 ATTRIBUTES, PROMPTS, ANSWERS = 6, 32, 1024
 NOISES, PAIRS = (0.0, 0.2, 0.4), (100, 300, 1000, 3000)
-SIZES = (16, 64, 64, 1)
+SIZES = (16, 64, 8, 1)
 PROBE, TRUSTED = 1000, 1000  # answers, half of them to fit; answers whose features are clustered
 CLUSTERS, KEPT = 8, 0.8
 BEST_OF = (1, 4, 16, 64, 256, ANSWERS)
@@ -125,7 +129,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
         paths: dict[str, list[np.ndarray]] = {}
         for m in models:
             trusted = found["features"][m, PROBE:]
-            clusters = KMeans(CLUSTERS, n_init=1, random_state=0).fit(trusted)
+            clusters = KMeans(CLUSTERS, n_init="auto", random_state=0).fit(trusted)
             distance = centroid_distance(trusted, jnp.asarray(clusters.cluster_centers_))
             for name, curve in curves(
                 found["proxy"][m],
@@ -156,7 +160,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
 
 def rank_correlation(x: Sequence[float] | np.ndarray, y: np.ndarray) -> float:
     """Spearman's; 0 where one side is constant."""
-    return float(np.nan_to_num(stats.spearmanr(x, y).statistic))
+    return float(np.nan_to_num(np.asarray(stats.spearmanr(x, y))[0]))
 
 
 CLAIM = Claim(
