@@ -11,8 +11,8 @@ with the gate and with the same share left out at random.
 Controls: probes of permuted labels, and the random gate. Probes and clusters are scikit-learn's.
 
 On seeds 0 to 2 last layers of 4, 8 and 64 features, and 500 and 1500 steps were tried. Probes read attributes off a
-layer that has learned little nearly as well as off a good one: more preferences make a better model, and do not make its
-probes better. Eight features have the highest correlation of these, of 0.3 with the models' accuracy.
+layer that has learned little nearly as well as off a good one: more preferences make a better model, but its probes are
+no better. Eight features have the highest correlation of these, of 0.3 with the models' accuracy.
 """
 
 from __future__ import annotations
