@@ -1,13 +1,18 @@
 """A ranked list of factors is enough to swing a pendulum up, whatever units the factors have.
 
 Nobody gives weights: of two steps the one nearer to upright is preferred, among those about as near (0.3 deviations of
-the batch) the slower one, and then the one with less torque. A reward model learns these preferences from pairs within
-PPO's batches and is the reward, standardised over the batch. The original trains its critic on that model's output
+all steps) the slower one, and then the one with less torque. A reward model learns these preferences from pairs of the
+last 20 batches and is the reward, standardised over the batch. The original trains its critic on that model's output
 itself; here it is a reward like any other.
 
 The true reward weighs the three factors, tuned by the task's authors. A designer whose velocities come in units of a
 tenth of that has squares a hundred times too large in the weighted sum. The ranked list does not change at all then,
 which tests of `rlx.reward.hierarchical_preference` show exactly. The list in reversed order is the control.
+
+On seeds 0 to 3 shares of 0.1, 0.3 and 1 of a deviation, pairs of one batch and of 20, and 20 and 60 steps of the model
+for each batch were tried, for up to 40 updates. Shares of 0.1 and 0.3 do about as well (mean returns of -220 to -380,
+where the true reward has -190 on two of the seeds), 1 is worse; returns of single seeds go up and down with all of
+them, and more updates do not help.
 """
 
 from __future__ import annotations
@@ -43,9 +48,10 @@ CONFIG = ppo.Config(
     normalise_reward=True,
 )
 ORDER = (0, 1, 2)  # angle, velocity, torque
-SHARE = 0.3  # of a factor's deviation over the batch, that decides
+SHARE = 0.3  # of a factor's deviation, that decides
 SIZES = (4, 32, 32, 1)
 STEPS, PAIRS, LEARNING_RATE = 20, 256, 1e-3  # of the reward model, for each batch
+BATCH, KEPT = CONFIG.num_envs * CONFIG.num_steps, 20  # steps of a batch, and batches that pairs are drawn from
 TRUE = (1.0, 0.1, 0.001)  # weights of the task's reward
 UNITS = (1.0, 100.0, 1.0)  # by which squares are too large in the weighted sum
 WINDOW = 5  # updates: returns are means over the last ones
@@ -78,29 +84,32 @@ def ranked(order: Sequence[int]) -> RewardSource:
 
     def init(key: Array, spec: EnvSpec) -> PyTree:
         parameters = network(key, SIZES)
-        return parameters, optimiser.init(parameters)
+        return (parameters, optimiser.init(parameters)), (jnp.zeros((KEPT * BATCH, 7)), jnp.zeros((), jnp.int32))
 
     def compute(state: PyTree, batch: Transition, key: Array) -> tuple[Array, PyTree]:
-        reward = score(state[0], features(batch))
+        reward = score(state[0][0], features(batch))
         return ((reward - reward.mean()) / (reward.std() + 1e-6)).reshape(*batch.reward.shape, 1), state
 
     def update(state: PyTree, batch: Transition, key: Array) -> tuple[PyTree, dict[str, Any]]:
-        seen, factor = features(batch), factors(batch)[:, jnp.array(order)]
-        margin = SHARE * factor.std(0)
+        learned, (rows, count) = state
+        new = jnp.concatenate([features(batch), factors(batch)[:, jnp.array(order)]], -1)
+        rows = jax.lax.dynamic_update_slice_in_dim(rows, new, count % KEPT * BATCH, 0)
+        number = jnp.minimum(count + 1, KEPT) * BATCH
+        margin = SHARE * rows[:, 4:].std(0, where=jnp.arange(len(rows))[:, None] < number)
 
         def step(state: PyTree, key: Array) -> tuple[PyTree, None]:
-            pair = jax.random.randint(key, (PAIRS, 2), 0, len(seen))
-            target, weight, _ = hierarchical_preference(factor[pair], margin)
+            pair = rows[jax.random.randint(key, (PAIRS, 2), 0, number)]
+            target, weight, _ = hierarchical_preference(pair[..., 4:], margin)
 
             def loss(parameters: Parameters) -> Array:
-                scores = score(parameters, seen[pair])
+                scores = score(parameters, pair[..., :4])
                 return preference_loss(scores[:, 0] - scores[:, 1], target[:, 0], weight=weight).mean()
 
             parameters, optimiser_state = state
             changes, optimiser_state = optimiser.update(jax.grad(loss)(parameters), optimiser_state, parameters)
             return (optax.apply_updates(parameters, changes), optimiser_state), None
 
-        return jax.lax.scan(step, state, jax.random.split(key, STEPS))[0], {}
+        return (jax.lax.scan(step, learned, jax.random.split(key, STEPS))[0], (rows, count + 1)), {}
 
     return RewardSource(init, compute, update, (Channel("made"),))
 
@@ -160,12 +169,13 @@ CLAIM = Claim(
         "config": dataclasses.asdict(CONFIG),
         "share_of_deviation": SHARE,
         "network": SIZES,
+        "batches_kept": KEPT,
         "steps": STEPS,
         "pairs": PAIRS,
         "learning_rate": LEARNING_RATE,
         "units": UNITS,
     },
-    updates=50,
+    updates=30,
     steps_per_update=CONFIG.num_envs * CONFIG.num_steps,
     run=run,
 )

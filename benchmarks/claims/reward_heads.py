@@ -2,8 +2,9 @@
 
 256 random ReLU features of an answer stand in for the backbone of a multimodal language model. Heads of one to five
 layers, three activations, a penalty that centres rewards, and the mean of two heads are trained on the same noisy
-preferences with the same number of steps and the same learning rate, which is not tuned for each. Normalisation
-by length is left out: its form is not known to us.
+preferences with the same number of steps. Each has the learning rate, of 0.0001, 0.0003 and 0.001, that was best for
+it on seeds 0 to 3. But for the head of three layers all were better there than after half as many steps, at rates from
+0.0003 to 0.01. Normalisation by length is left out: its form is not known to us.
 
 The control trains the head of two layers on preferences dealt out anew at random.
 """
@@ -32,7 +33,7 @@ class Head(NamedTuple):
     layers: int
     activation: Callable[[Array], Array] = jax.nn.silu
     centring: float = 0.0
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
 
     def score(self, parameters: Parameters, x: Array) -> Array:
         for weight, bias in parameters[:-1]:
@@ -41,10 +42,10 @@ class Head(NamedTuple):
 
 
 HEADS = {
-    "1 layer": Head(1),
+    "1 layer": Head(1, learning_rate=1e-3),
     "2 layers": Head(2),
     "3 layers": Head(3),
-    "5 layers": Head(5),
+    "5 layers": Head(5, learning_rate=1e-4),
     "2 layers, ReLU": Head(2, jax.nn.relu),
     "2 layers, tanh": Head(2, jnp.tanh),
     "2 layers, centred": Head(2, centring=0.1),
@@ -126,7 +127,7 @@ CLAIM = Claim(
         "batch": BATCH,
         "learning_rates": {name: head.learning_rate for name, head in HEADS.items()},
     },
-    updates=1000,
+    updates=2000,
     steps_per_update=BATCH,
     run=run,
 )

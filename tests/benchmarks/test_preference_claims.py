@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.claims import fine_grained_feedback, preference_filter, reward_ensembles, reward_transfer
+from benchmarks.claims import (
+    fine_grained_feedback,
+    perceptual_rewards,
+    preference_filter,
+    ranked_factors,
+    reward_ensembles,
+    reward_transfer,
+)
 from benchmarks.claims.reward_model import best_of_n_curve, difference, fit, network, pair_loss
-from rlx.reward import best_of_n, pair_accuracy
+from rlx.envs import make
+from rlx.reward import best_of_n, pair_accuracy, segment_demo
 from rlx.value import occupancy
 
 
@@ -62,3 +72,36 @@ def test_demonstrations_are_visits_of_the_expert_and_every_state_can_be_reached(
     np.testing.assert_allclose(reward_transfer.visits(process.step, jnp.exp(log_policy), start), exact, atol=1e-5)
     np.testing.assert_allclose(shown, exact, atol=0.01)
     np.testing.assert_allclose(shown.sum(), 1, atol=1e-3)
+
+
+def test_factors_of_the_pendulum_make_its_reward():
+    env, params = make("Pendulum-v1")
+
+    @jax.jit
+    def both(key):
+        obs, state = env.reset_env(key, params)
+        action = jax.random.uniform(key, (1,), minval=-2.0, maxval=2.0)
+        factor = ranked_factors.factors(SimpleNamespace(obs=obs, action=action))[0]
+        return env.step_env(key, state, action, params)[2], factor @ jnp.array(ranked_factors.TRUE)
+
+    for seed in range(10):
+        reward, made = both(jax.random.key(seed))
+        np.testing.assert_allclose(made, reward, rtol=1e-4)
+
+
+def test_demonstrations_are_split_where_lamps_go_on():
+    lamps = np.searchsorted([12, 30, 45], np.arange(perceptual_rewards.STEPS), side="right")
+
+    @jax.jit
+    def split_and_judge(key):
+        camera_key, behind_key = jax.random.split(key)
+        camera = jax.random.normal(camera_key, (6, perceptual_rewards.SIZE))
+        path = perceptual_rewards.Path(jnp.zeros((len(lamps), 2)), jnp.asarray(lamps), jnp.asarray(lamps, jnp.float32))
+        frames = perceptual_rewards.look(camera, path, perceptual_rewards.background(behind_key))
+        bounds = segment_demo(frames / frames.std(0), perceptual_rewards.PARTS, perceptual_rewards.SHORTEST)
+        return bounds, perceptual_rewards.value(perceptual_rewards.learn(frames[None], bounds[None]), frames)
+
+    bounds, reward = split_and_judge(jax.random.key(0))
+    assert bounds.tolist() == [0, 12, 30, 45, perceptual_rewards.STEPS]
+    means = [reward[lamps == number].mean() for number in range(4)]
+    assert means == sorted(means)
