@@ -32,12 +32,14 @@ from rlx.reward.feedback import (
     correct_prior,
     follow_up_reward,
     hierarchical_preference,
+    kl_penalised_reward,
     mine_pairs,
     mix_rewards,
     reaction_loss,
     span_rewards,
 )
 from rlx.reward.irl import adversarial_reward, airl_logit, discriminator_loss, gradient_penalty, mce_irl_loss
+from rlx.reward.meta import meta_reward_gradient, reward_spread
 from rlx.reward.metric import auroc, best_of_k_accuracy, calibration_error, pair_accuracy, ties_score
 from rlx.reward.moments import RunningMoments, init_moments, merge_moments, normalise, update_moments
 from rlx.reward.moral_graph import EdgeStats, edge_stats, pagerank
@@ -45,10 +47,12 @@ from rlx.reward.perceptual import perceptual_reward, segment_demo, select_featur
 from rlx.reward.preference import (
     bootstrap_indices,
     flip_labels,
+    length_normalise,
     segment_score,
     swap_candidates,
     synthetic_teacher,
     to_pairs,
+    trex_pairs,
 )
 from rlx.reward.query import query_score, select_queries
 from rlx.reward.regret import regret_score, successor_value
@@ -113,11 +117,14 @@ __all__ = [
     "inference_distance",
     "info_nce_loss",
     "init_moments",
+    "kl_penalised_reward",
+    "length_normalise",
     "listwise_reward",
     "marginal_preference",
     "marginal_preference_bound",
     "mce_irl_loss",
     "merge_moments",
+    "meta_reward_gradient",
     "mine_pairs",
     "mix_rewards",
     "most_similar_pair",
@@ -141,6 +148,7 @@ __all__ = [
     "retrieve",
     "reversal_accuracy",
     "reward_distance",
+    "reward_spread",
     "segment_demo",
     "segment_score",
     "select_edges",
@@ -160,6 +168,7 @@ __all__ = [
     "ties_score",
     "tilt",
     "to_pairs",
+    "trex_pairs",
     "triplet_loss",
     "unit_norm_loss",
     "update_moments",
