@@ -1,4 +1,4 @@
-"""Implicit Q-learning (Kostrikov, Nair and Levine, "Offline Reinforcement Learning with Implicit Q-Learning", 2022).
+"""Implicit Q-learning (Kostrikov et al., "Offline Reinforcement Learning with Implicit Q-Learning", 2022).
 
 Learns from a log alone, and never asks for the value of an action that is not in it: a state's value is an upper
 expectile of those of its logged actions, and the policy imitates these, the good ones more. Discrete, MultiDiscrete and
@@ -95,7 +95,9 @@ def make(
     num_channels = len(channels)
     gamma = problem.discounts(config.discount)
     first_weights, _ = initial_weights(weighting, num_channels)
-    bounds = action_bounds(action_space) if isinstance(action_space, Box) else None
+    continuous = isinstance(action_space, Box)
+    if continuous:
+        action_bounds(action_space)  # refuses what has none
 
     dist = action_distribution(action_space)
     sizes = (config.hidden, config.activation, config.layer_norm, config.conv_features)
@@ -111,21 +113,14 @@ def make(
         """Parameters of the distribution of actions; a Box has means in [-1, 1] and bounded deviations."""
         inputs = prepare(obs_space, obs)
         found = outputs(actor_network, actor, inputs)
-        if bounds is None:
+        if not continuous:
             return mask_logits(found, inputs.mask)
         mean, spread = jnp.split(jnp.tanh(found), 2, axis=-1)
         low, high = LOG_STD_RANGE
         return jnp.concatenate([mean, low + 0.5 * (high - low) * (spread + 1)], axis=-1)
 
-    def from_env(action: Array) -> Array:
-        """What the distribution calls an action that the environment took."""
-        if bounds is None:
-            return action
-        low, high = bounds
-        return 2 * (action - low) / (high - low) - 1
-
     def with_action(obs: PyTree, action: Array) -> Any:
-        inputs, taken = prepare(obs_space, obs), prepare(action_space, from_env(action)).vector
+        inputs, taken = prepare(obs_space, obs), prepare(action_space, dist.from_env(action)).vector
         return inputs._replace(vector=jnp.concatenate([x for x in (inputs.vector, taken) if x is not None], axis=-1))
 
     # --- 1. Draw and score ---
@@ -161,7 +156,7 @@ def make(
         critic_loss = td_loss(q, jnp.broadcast_to(target, q.shape)).mean(1).sum(0)
 
         imitation = awr_weights(advantage, config.inverse_temperature, config.max_weight)
-        log_prob = dist.log_prob(action_outputs(params["actor"], step.obs), from_env(step.action))
+        log_prob = dist.log_prob(action_outputs(params["actor"], step.obs), dist.from_env(step.action))
         policy_loss = -(imitation * log_prob).mean()
         metrics = {
             "loss/value": value_loss,
