@@ -7,6 +7,10 @@ that went to the right goal is 1.
 
 Compared with the usual two steps: a reward is fitted to the same preferences, and implicit Q-learning (`rlx.algos.iql`)
 maximises it on the same paths. Imitation is that with inverse temperature 0. Control: random preferences.
+
+Tried on seeds 0 to 3, with the same settings for both methods: batches of 16 at a learning rate of 2e-3 with 800 and
+with 2,500 updates, and batches of 64 at 1e-3 with 1,500. OPPO was best with the first: 0.88, 0.85 and 0.81. Implicit
+Q-learning had 1.02, 0.98 and 1.02 with the paper's inverse temperature, the only one tried.
 """
 
 from __future__ import annotations
@@ -162,4 +166,10 @@ CLAIM = Claim(
     updates=800,
     steps_per_update=BATCH * STEPS,
     run=run,
+    seeds=range(1010, 1020),
+    history=(
+        "the training, written out here before, is that of rlx.algos.oppo; the baseline, imitation of whole paths "
+        "weighted by the fitted reward, became implicit Q-learning with that reward, which is what the card asks for "
+        "and does better. The verdict before, on seeds 1000 to 1009, was reproduced; the seeds are new ones",
+    ),
 )
