@@ -17,7 +17,7 @@ from rlx.reward import synthetic_teacher
 from rlx.reward.learned import draw_queries, fit_reward_model, learned_reward, predict_reward
 from rlx.runtime.rollout import reset_batch, rollout
 
-GRADIENT_STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 10_000
+GRADIENT_STEPS = int(sys.argv[1]) if len(sys.argv) > 1 else 6_000
 COMPARISONS = int(sys.argv[2]) if len(sys.argv) > 2 else 500
 EPISODES = int(sys.argv[3]) if len(sys.argv) > 3 else 100
 SEGMENT, STEPS = 25, 200
@@ -32,7 +32,7 @@ def clumsy(key, obs):
     cosine, sine, speed = obs[:, 0], obs[:, 1], obs[:, 2]
     energy = speed**2 / 6 + 5 * (cosine - 1)  # 0 at rest above
     torque = jnp.where(cosine > 0.9, -10 * sine - 2 * speed, -speed * jnp.sign(energy))
-    action = torque + 2.0 * jax.random.normal(key, torque.shape)
+    action = torque + 4.0 * jax.random.normal(key, torque.shape)
     return jnp.clip(action, -2.0, 2.0)[:, None], jnp.zeros(len(obs))
 
 
@@ -40,7 +40,7 @@ log = rollout(env, env_params, log_key, reset_batch(env, env_params, reset_key, 
 queries, reward = draw_queries(query_key, log, COMPARISONS, SEGMENT)
 target, weight = synthetic_teacher(teacher_key, reward, queries.mask, mistake=0.05)  # wrong once in twenty times
 queries = queries._replace(target=target, weight=weight)
-model, fitted = jax.jit(lambda: fit_reward_model(fit_key, queries, log, *spaces, flip_prob=0.05))()
+model, fitted = jax.jit(lambda: fit_reward_model(fit_key, queries, log, *spaces, flip_prob=0.05, centred=True))()
 told = jnp.corrcoef(predict_reward(model, log.obs, log.action).ravel(), log.reward.ravel())[0, 1]
 print(f"{COMPARISONS} comparisons, of which the members predict {fitted['accuracy']:.0%}; correlation {told:.2f}")
 

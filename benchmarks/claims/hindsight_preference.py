@@ -33,7 +33,8 @@ PATHS, STEPS, PAIRS, GOALS = 256, 15, 500, 4
 ROBOTS = 64
 HIDDEN, BATCH = (32, 32), 16
 LEARNING_RATE = 2e-3
-INVERSE_TEMPERATURE = 3.0
+INVERSE_TEMPERATURE, EXPECTILE = 10.0, 0.9
+CENTRED = True
 ARMS = ("preferences", "random preferences", "imitation", "reward and implicit Q-learning")
 
 ENV, PARAMS = make(f"rlx/point-goals-{GOALS}", observe_goal=False)
@@ -91,7 +92,7 @@ def one(seed: Array, steps: int) -> dict[str, Array]:
     )
     log = as_log(paths)
     model, _ = fit_reward_model(
-        reward_key, queries(answers), log, *SPACES, gradient_steps=steps, batch_size=BATCH, hidden=HIDDEN
+        reward_key, queries(answers), log, *SPACES, gradient_steps=steps, batch_size=BATCH, hidden=HIDDEN, centred=CENTRED
     )
 
     def two_steps(inverse_temperature: Array):
@@ -99,6 +100,7 @@ def one(seed: Array, steps: int) -> dict[str, Array]:
             batch_size=BATCH * STEPS,
             learning_rate=LEARNING_RATE,
             inverse_temperature=inverse_temperature,  # type: ignore[arg-type]
+            expectile=EXPECTILE,
             hidden=HIDDEN,
         )
         return iql.make(config, ENV, FIRST_GOAL, rewards=learned_reward(model))

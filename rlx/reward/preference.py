@@ -87,8 +87,8 @@ def length_normalise(score: Array, length: Array) -> Array:
 
     Usual mistake: scores below zero, which it pushes up the longer the answer is. Give them a floor of 0 first.
 
-    >>> length_normalise(jnp.array([2.0, -2.0, 1.0]), jnp.array([3, 3, 0])).round(3).tolist()
-    [1.4429999589920044, -1.4429999589920044, 0.0]
+    >>> [round(float(r), 3) for r in length_normalise(jnp.array([2.0, -2.0, 1.0]), jnp.array([3, 3, 0]))]
+    [1.443, -1.443, 0.0]
 
     Raises:
       ValueError: for shapes that differ or a negative length.

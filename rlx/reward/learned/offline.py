@@ -106,7 +106,9 @@ def fit_reward_model(
       ValueError: for queries without observations or actions or with other than two candidates, or an option out of
         range.
 
-    Usual mistake: the log's reward left in place: relabel it, or train with the source.
+    Usual mistakes: the log's reward left in place: relabel it, or train with the source; and, where all episodes have
+    the same length, no `centred=True`: preferences between segments of one length leave a constant free, which can be
+    most of a reward and then takes up its scale.
 
     Source: Christiano et al., "Deep Reinforcement Learning from Human Preferences" (2017).
     """
