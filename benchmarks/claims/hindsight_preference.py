@@ -8,9 +8,11 @@ that went to the right goal is 1.
 Compared with the usual two steps: a reward is fitted to the same preferences, and implicit Q-learning (`rlx.algos.iql`)
 maximises it on the same paths. Imitation is that with inverse temperature 0. Control: random preferences.
 
-Tried on seeds 0 to 3, with the same settings for both methods: batches of 16 at a learning rate of 2e-3 with 800 and
-with 2,500 updates, and batches of 64 at 1e-3 with 1,500. OPPO was best with the first: 0.88, 0.85 and 0.81. Implicit
-Q-learning had 1.02, 0.98 and 1.02 with the paper's inverse temperature, the only one tried.
+Tried for OPPO on seeds 0 to 3: batches of 16 at a learning rate of 2e-3 with 800 and with 2,500 updates, and batches
+of 64 at 1e-3 with 1,500; the first was best (0.88, 0.85 and 0.81). For implicit Q-learning on seeds 0 to 9, with the
+fitted reward: inverse temperature 3 with expectile 0.7 and 10 with 0.9 after 800 updates, when some seeds are half-way
+(0.86 and 0.76 in the mean); and after 2,400 all four pairs, each with discounts of 0.9 and 0.99, all of which end
+within 1.4 of the return of the right behaviour on every seed. The best is taken.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ PATHS, STEPS, PAIRS, GOALS = 256, 15, 500, 4
 ROBOTS = 64
 HIDDEN, BATCH = (32, 32), 16
 LEARNING_RATE = 2e-3
-INVERSE_TEMPERATURE, EXPECTILE = 10.0, 0.9
-CENTRED = True
+INVERSE_TEMPERATURE, EXPECTILE, DISCOUNT = 3.0, 0.7, 0.9
+MORE = 3  # updates of implicit Q-learning for each of OPPO
 ARMS = ("preferences", "random preferences", "imitation", "reward and implicit Q-learning")
 
 ENV, PARAMS = make(f"rlx/point-goals-{GOALS}", observe_goal=False)
@@ -92,7 +94,7 @@ def one(seed: Array, steps: int) -> dict[str, Array]:
     )
     log = as_log(paths)
     model, _ = fit_reward_model(
-        reward_key, queries(answers), log, *SPACES, gradient_steps=steps, batch_size=BATCH, hidden=HIDDEN, centred=CENTRED
+        reward_key, queries(answers), log, *SPACES, gradient_steps=steps, batch_size=BATCH, hidden=HIDDEN, centred=True
     )
 
     def two_steps(inverse_temperature: Array):
@@ -101,6 +103,7 @@ def one(seed: Array, steps: int) -> dict[str, Array]:
             learning_rate=LEARNING_RATE,
             inverse_temperature=inverse_temperature,  # type: ignore[arg-type]
             expectile=EXPECTILE,
+            discount=DISCOUNT,
             hidden=HIDDEN,
         )
         return iql.make(config, ENV, FIRST_GOAL, rewards=learned_reward(model))
@@ -113,7 +116,7 @@ def one(seed: Array, steps: int) -> dict[str, Array]:
 
     def with_reward(inverse_temperature: Array) -> Array:
         algorithm = two_steps(inverse_temperature)
-        return play(algorithm.policy(train(algorithm, iql_key, steps, log)[0]))
+        return play(algorithm.policy(train(algorithm, iql_key, MORE * steps, log)[0]))
 
     first_always = jnp.tile(jnp.array([1.0, 0.0]), (PAIRS, 1))  # whichever was drawn first
     scores = jnp.concatenate(
@@ -162,16 +165,22 @@ CLAIM = Claim(
         "learning_rate": LEARNING_RATE,
         "context_learning_rate": 10 * LEARNING_RATE,
         "inverse_temperature": INVERSE_TEMPERATURE,
+        "expectile": EXPECTILE,
+        "discount": DISCOUNT,
+        "updates of implicit Q-learning": f"{MORE} times as many",
         "others": "defaults of rlx.algos.oppo and rlx.algos.iql",
         "margins": "those of the project's card, set before any run; 0.5 over random preferences, likewise",
     },
     updates=800,
     steps_per_update=BATCH * STEPS,
     run=run,
-    seeds=range(1010, 1020),
+    seeds=range(1020, 1030),
     history=(
         "the training, written out here before, is that of rlx.algos.oppo; the baseline, imitation of whole paths "
-        "weighted by the fitted reward, became implicit Q-learning with that reward, which is what the card asks for "
-        "and does better. The verdict before, on seeds 1000 to 1009, was reproduced; the seeds are new ones",
+        "weighted by the fitted reward, became implicit Q-learning with that reward, which is what the card asks for. "
+        "The verdict before, on seeds 1000 to 1009, was reproduced",
+        "on seeds 1010 to 1019 it was reproduced too, with a lead of 0.21, but the baseline had failed on four of them "
+        "(0.71 in the mean), having been tried on four seeds only. It was given three times the updates, a discount of "
+        "0.9 and a centred reward, chosen on seeds 0 to 9; judged on new seeds",
     ),
 )
