@@ -29,10 +29,12 @@ from rlx.runtime.replay import (
     Scored,
     add,
     add_priorities,
+    capacity_for,
     importance_weights,
     init_priorities,
     init_replay,
     n_step,
+    rows_of_all,
     sample_by_priority,
     sample_uniform,
     set_priorities,
@@ -130,12 +132,16 @@ def make(
     *,
     rewards: RewardSource | None = None,
     weighting: Weighting | None = None,
+    replay_axis: str | None = None,
 ) -> Algorithm:
     """DQN on `env`, for the channels of `rewards` (by default the environment's) combined by `weighting` (their sum).
 
     `init` fills the replay with `learning_starts` steps of uniformly random actions, so that `update` learns from the
     first on and needs no branch: after n updates `learning_starts + n * steps_per_update` environment steps have been
     taken, the former rounded up to a multiple of `steps_per_update`.
+
+    With `replay_axis` the functions must run under a mapped axis of that name, whose learners learn from the steps of
+    all: each holds the same replay, of `buffer_size` steps in all.
 
     Raises:
       TypeError: for an action space that is not Discrete.
@@ -151,7 +157,6 @@ def make(
     problem.require_preference(relabel=config.relabel, improve=config.improve)
 
     steps_per_update = config.num_envs * config.num_steps
-    capacity = math.ceil(config.buffer_size / steps_per_update) * config.num_steps  # rows
     num_heads = action_space.n + config.dueling
     network = Network(
         num_heads * num_channels, config.hidden, config.activation, config.layer_norm, config.conv_features
@@ -213,7 +218,7 @@ def make(
         learner = state.learner
         if learner.priorities is not None:
             learner = learner._replace(priorities=add_priorities(learner.priorities, state.replay, config.num_steps))
-        replay = add(state.replay, Scored(batch, reward))
+        replay = add(state.replay, rows_of_all(Scored(batch, reward), replay_axis))
         state = state._replace(learner=learner, replay=replay, envs=envs, episodes=episodes, source=source)
         return state, batch, returns, lengths
 
@@ -228,7 +233,8 @@ def make(
             index, probability = sample_by_priority(learner.priorities, key, config.batch_size)
             progress = state.updates * (steps_per_update / config.importance_steps)
             exponent = ramp(config.importance_start, 1.0, progress)
-            weight = importance_weights(probability, state.replay.size * config.num_envs, exponent)
+            num_items = state.replay.size * state.replay.rows.reward.shape[1]
+            weight = importance_weights(probability, num_items, exponent)
         return index, *window(state.replay, index, config.n_step), weight
 
     # --- 3. Learn ---
@@ -294,18 +300,23 @@ def make(
         envs = reset_batch(env, env_params, env_key, config.num_envs)
         params = network.init(net_key, jax.tree.map(lambda x: x[None], prepare(obs_space, envs.obs)), (), None)
         weights, weighting_state = initial_weights(weighting, num_channels)
-        _, batch = jax.eval_shape(collect, params, weights, envs, fill_key, 1.0)
-        reward = jnp.zeros((*batch.terminated.shape, num_channels))
+
+        def first_rows() -> Scored:
+            _, batch = collect(params, weights, envs, fill_key, 1.0)
+            return rows_of_all(Scored(batch, jnp.zeros((*batch.terminated.shape, num_channels))), replay_axis)
+
+        rows = jax.eval_shape(first_rows)
+        capacity = capacity_for(rows, config.buffer_size)
         learner = Learner(
             params,
             jax.tree.map(jnp.copy, params),
             optimiser.init(params),
-            init_priorities(capacity * config.num_envs) if config.prioritised else None,
+            init_priorities(capacity * rows.reward.shape[1]) if config.prioritised else None,
             jnp.zeros((), jnp.int32),
         )
         state = State(
             learner,
-            init_replay(Scored(batch, reward), capacity),
+            init_replay(rows, capacity),
             envs,
             init_episode_sums(config.num_envs, num_channels),
             rewards.init(source_key, spec),

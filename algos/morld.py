@@ -96,7 +96,9 @@ def make(
 
     Args:
       member: the learner of one scalar problem, given a weighting; PPO with `config.member` by default. It must learn
-        the environment's own channels in their order, and have `Algorithm.learned`.
+        the environment's own channels in their order, and have `Algorithm.learned`. Members of DQN or SAC that are
+        made with `replay_axis=rlx.runtime.members.MEMBERS` learn from the steps of all; without `transfer`, whose sweep
+        trains them one by one.
       weights: `[population, m]` at the start; default evenly spaced for two objectives, else random.
 
     Raises:
@@ -106,8 +108,13 @@ def make(
     make_member = member or (lambda weighting: ppo.make(config.member, env, env_params, weighting=weighting))
 
     def utility(returns: Array, task: Task) -> Array:
+        """Of returns in units of their ranges; divided so that the weights of a linear one, its gradient, sum to 1.
+
+        Learners such as SAC weigh the sum of rewards against other terms: its scale must not follow the ranges.
+        """
         ideal = task.ideal / task.scale
-        return scalarise(returns / task.scale, task.weight, config.kind, ideal, mu=config.mu)
+        value = scalarise(returns / task.scale, task.weight, config.kind, ideal, mu=config.mu)
+        return value / jnp.sum(task.weight / task.scale)
 
     learner, num_objectives, ref = member_learner(
         env, lambda m: make_member(utility_gradient(utility, Task(*jnp.ones((3, m)))))

@@ -23,7 +23,7 @@ from rlx import check
 from rlx.nets import Network, prepare
 from rlx.policy import sac_policy_loss, sac_temperature_loss, tanh_log_det
 from rlx.runtime.problem import initial_weights, pose, prefixed, reweigh, under_preferences
-from rlx.runtime.replay import Replay, Scored, add, init_replay, sample_uniform, window
+from rlx.runtime.replay import Replay, Scored, add, capacity_for, init_replay, rows_of_all, sample_uniform, window
 from rlx.runtime.rollout import EnvBatch, EpisodeSums, finished_episodes, init_episode_sums, reset_batch, rollout
 from rlx.space import Box
 from rlx.types import Algorithm, Array, Environment, Mean, Policy, PyTree, RewardSource, Transition, Weighting
@@ -100,12 +100,16 @@ def make(
     *,
     rewards: RewardSource | None = None,
     weighting: Weighting | None = None,
+    replay_axis: str | None = None,
 ) -> Algorithm:
     """SAC on `env`, for the channels of `rewards` (by default the environment's) combined by `weighting` (their sum).
 
     `init` fills the replay with `learning_starts` steps of uniformly random actions, so that `update` learns from the
     first on and needs no branch: after n updates `learning_starts + n * steps_per_update` environment steps have been
     taken, the former rounded up to a multiple of `steps_per_update`.
+
+    With `replay_axis` the functions must run under a mapped axis of that name, whose learners learn from the steps of
+    all: each holds the same replay, of `buffer_size` steps in all.
 
     Raises:
       TypeError: for an action space that is not a Box.
@@ -125,7 +129,6 @@ def make(
     target_entropy = -float(num_components) if config.target_entropy is None else config.target_entropy
 
     steps_per_update = config.num_envs * config.num_steps
-    capacity = math.ceil(config.buffer_size / steps_per_update) * config.num_steps  # rows
     sizes = (config.hidden, config.activation, config.layer_norm, config.conv_features)
     actor_network = Network(2 * num_components, *sizes, output_scale=0.01)
     critic_network = Network(num_channels + 1, *sizes)
@@ -203,7 +206,7 @@ def make(
         source_batch = batch._replace(action=to_env(batch.action))
         reward, source = rewards.compute(state.source, source_batch, compute_key)
         episodes, returns, lengths = finished_episodes(state.episodes, reward, batch.terminated | batch.truncated)
-        replay = add(state.replay, Scored(batch, reward))
+        replay = add(state.replay, rows_of_all(Scored(batch, reward), replay_axis))
         state = state._replace(replay=replay, envs=envs, episodes=episodes, source=source)
         return state, source_batch, returns, lengths
 
@@ -292,11 +295,16 @@ def make(
             "log_temperature": jnp.log(jnp.asarray(config.initial_temperature, jnp.float32)),
         }
         weights, weighting_state = initial_weights(weighting, num_channels)
-        _, batch = jax.eval_shape(lambda: collect(params, weights, envs, fill_key, True))
-        reward = jnp.zeros((*batch.terminated.shape, num_channels))
+
+        def first_rows() -> Scored:
+            _, batch = collect(params, weights, envs, fill_key, True)
+            return rows_of_all(Scored(batch, jnp.zeros((*batch.terminated.shape, num_channels))), replay_axis)
+
+        rows = jax.eval_shape(first_rows)
+        capacity = capacity_for(rows, config.buffer_size)
         state = State(
             Learner(params, jax.tree.map(jnp.copy, params["critic"]), optimiser.init(params)),
-            init_replay(Scored(batch, reward), capacity),
+            init_replay(rows, capacity),
             envs,
             init_episode_sums(config.num_envs, num_channels),
             rewards.init(source_key, spec),

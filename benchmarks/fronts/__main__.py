@@ -6,7 +6,7 @@
   python -m benchmarks.fronts --no-peers                 rlx alone; prints, writes nothing
 
 Each measurement is a fresh process pinned to one core. Sides take turns, round by round, with seeds of their own in
-each round: five of rlx's, and two or three of the slow peer's, from 1000 on. The peer runs in an environment of its own
+each round: ten of rlx's, and two to five of the slow peer's, from 1000 on. The peer runs in an environment of its own
 under `.peers/`, made on first use.
 """
 
@@ -27,7 +27,7 @@ from benchmarks.fronts.workloads import PEERS, POPULATION, WORKLOADS, Side, Work
 from benchmarks.peers.environment import ROOT, run_worker
 
 FOLDER = ROOT / "benchmarks" / "fronts"
-SEEDS = 5  # of rlx in a round
+SEEDS = 10  # of rlx in a round
 LEARNERS = (1, 256)
 Results = dict[str, Any]
 

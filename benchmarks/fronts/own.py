@@ -77,7 +77,7 @@ def make_learner(spec: dict[str, Any]) -> Learner:
     from rlx.algos import gpi_ls, morld, pareto_q_learning, pcn
     from rlx.envs.wrappers import Preference
     from rlx.runtime import evaluate
-    from rlx.runtime.members import policy_state
+    from rlx.runtime.members import MEMBERS, policy_state
     from rlx.space import PREFERENCE
 
     task = Task(spec["task"], spec.get("observation"))
@@ -119,10 +119,11 @@ def make_learner(spec: dict[str, Any]) -> Learner:
         module = importlib.import_module(f"rlx.algos.{settings.pop('member')}")
         own = {key: settings.pop(key) for key in ("population", "num_updates", "episodes", "adapt", "transfer")}
         config = morld.Config(**own, discount=DISCOUNT, greedy=True)
+        share = {"replay_axis": MEMBERS} if settings.pop("shared_buffer") else {}
         members: list[Any] = []
 
         def member(weighting: Any) -> Any:
-            members.append(module.make(module.Config(**settings), task.env, task.params, weighting=weighting))
+            members.append(module.make(module.Config(**settings), task.env, task.params, weighting=weighting, **share))
             return members[-1]
 
         algorithm = morld.make(config, task.env, task.params, member=member)

@@ -106,7 +106,7 @@ ENVELOPE = {
     PEER: morl("envelope", **MORL_DQN, per=False, num_sample_w=4),
 }
 GPI_LS = {
-    "rlx": own("gpi_ls", **DQN, relabel=1, learner="dqn", num_updates=250),
+    "rlx": own("gpi_ls", **DQN, layer_norm=True, prioritised=True, n_step=3, relabel=1, learner="dqn", num_updates=250),
     PEER: morl("gpi_ls", **MORL_DQN, gradient_updates=1),
 }
 FEATURES: dict[str, Any] = {"observation": "features"}
@@ -121,7 +121,7 @@ WORKLOADS = {
         **FEATURES,
     ),
     "treasure-gpi": Workload(
-        "GPI-LS, deep sea treasure (convex)", "deep-sea-treasure-convex", GPI_LS, peer_seeds=3, **FEATURES
+        "GPI-LS, deep sea treasure (convex)", "deep-sea-treasure-convex", GPI_LS, peer_seeds=5, **FEATURES
     ),
     "treasure-tabular": Workload(
         "Pareto Q-learning, tables, deep sea treasure (concave)",
@@ -143,7 +143,7 @@ WORKLOADS = {
         {
             "rlx": own(
                 "pcn",
-                num_episodes=10,
+                num_episodes=5,
                 first_episodes=20,
                 gradient_steps=50,
                 buffer_size=100,
@@ -163,13 +163,16 @@ WORKLOADS = {
         },
         **FEATURES,
         every=500,
+        peer_seeds=5,
         longer=1,
         discount=1.0,
     ),
     "gathering-envelope": Workload(
         "Envelope Q-learning, resource gathering", "resource-gathering", ENVELOPE, longer=1, **FEATURES
     ),
-    "gathering-gpi": Workload("GPI-LS, resource gathering", "resource-gathering", GPI_LS, longer=1, **FEATURES),
+    "gathering-gpi": Workload(
+        "GPI-LS, resource gathering", "resource-gathering", GPI_LS, longer=1, peer_seeds=5, **FEATURES
+    ),
     "reservoir-capql": Workload(
         "CAPQL, water reservoir",
         sides={
@@ -194,13 +197,14 @@ WORKLOADS = {
         sides={
             "rlx": own(
                 "morld",
-                **SAC | {"learning_starts": 160, "buffer_size": 4_000},
+                **SAC | {"learning_starts": 160},
                 member="sac",
                 population=6,
                 num_updates=40,
                 episodes=5,
                 adapt="none",
                 transfer=False,
+                shared_buffer=True,
             ),
             PEER: morl(
                 "morld",
@@ -221,6 +225,7 @@ WORKLOADS = {
         },
         steps=5_760,
         every=960,
+        peer_seeds=3,
         **RESERVOIR,
     ),
 }

@@ -13,7 +13,7 @@ from rlx.types import Array
 def pcn_command(key: Array, returns: Array, horizon: Array, valid: Array | None = None) -> tuple[Array, Array]:
     """A little more than an episode of the front has reached: `(return, horizon)` to ask of the next one.
 
-    With a non-dominated row i and an objective j, both drawn at random, and u uniform in [0, 1):
+    With a non-dominated row i (equal ones count once) and an objective j, drawn at random, and u uniform in [0, 1):
 
         return = R_i + u std_j e_j,   horizon = max(h_i - 2, 1)
 
@@ -37,7 +37,7 @@ def pcn_command(key: Array, returns: Array, horizon: Array, valid: Array | None 
     horizon = jnp.asarray(horizon)
     check.require(horizon.shape == points.shape[:1], "horizon", horizon.shape, f"of shape {points.shape[:1]}")
     points, horizon = jax.lax.stop_gradient((points, horizon))
-    best = nondominated_mask(points, valid, keep_duplicates=True)
+    best = nondominated_mask(points, valid)
     row_key, objective_key, size_key = jax.random.split(key, 3)
     row = jax.random.categorical(row_key, jnp.where(best, 0.0, -jnp.inf))
     count = jnp.maximum(jnp.sum(best), 1)

@@ -13,6 +13,8 @@ from rlx.pareto import archive_insert
 from rlx.runtime.evaluation import evaluate
 from rlx.types import Algorithm, Array, Environment, Front, Policy, PyTree
 
+MEMBERS = "members"  # the mapped axis that members learn along, by which they may share a replay
+
 
 class Archive(NamedTuple):
     """Value vectors that none of the others dominates, and what the policies that have them have learned."""
@@ -59,7 +61,7 @@ def member_learner(env: Environment, make_member: Callable[[int], Algorithm]) ->
 
 def init_members(algorithm: Algorithm, key: Array, num: int) -> PyTree:
     """States of `num` learners, leaves `[P, ...]`."""
-    return jax.vmap(algorithm.init)(jax.random.split(key, num))
+    return jax.vmap(algorithm.init, axis_name=MEMBERS)(jax.random.split(key, num))
 
 
 def with_tasks(members: PyTree, tasks: PyTree) -> PyTree:
@@ -71,7 +73,7 @@ def train_members(algorithm: Algorithm, members: PyTree, num_updates: int) -> tu
     """`num_updates` updates of every member, and the metrics of all of them: means, sums of `Mean`s."""
 
     def step(members: PyTree, _: None) -> tuple[PyTree, dict[str, Any]]:
-        return jax.vmap(lambda state: algorithm.update(state))(members)
+        return jax.vmap(lambda state: algorithm.update(state), axis_name=MEMBERS)(members)
 
     members, metrics = jax.lax.scan(step, members, length=num_updates)
     return members, jax.tree.map(lambda x: x.mean((0, 1)), metrics)

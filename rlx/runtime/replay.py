@@ -14,6 +14,7 @@ written in place.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -48,6 +49,22 @@ def init_replay(rows: PyTree, capacity: int) -> Replay:
     check.divides("the number of rows in a block", jax.tree.leaves(rows)[0].shape[0], "capacity", capacity)
     ring = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape[1:]), x.dtype), rows)
     return Replay(ring, jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+
+def capacity_for(rows: PyTree, num_items: int) -> int:
+    """The smallest capacity for blocks such as `rows` (leaves `[T, B, ...]`) that holds `num_items` items."""
+    length, num_envs = jax.tree.leaves(rows)[0].shape[:2]
+    return math.ceil(num_items / (length * num_envs)) * length
+
+
+def rows_of_all(rows: PyTree, axis_name: str | None) -> PyTree:
+    """`rows` (leaves `[T, B, ...]`) of all `P` learners along a mapped axis side by side, leaves `[T, P B, ...]`.
+
+    Added to each learner's ring they make it a replay that all share. With None `rows` are those of the only learner.
+    """
+    if axis_name is None:
+        return rows
+    return jax.tree.map(lambda x: jax.lax.all_gather(x, axis_name, axis=1, tiled=True), rows)
 
 
 def add(replay: Replay, rows: PyTree) -> Replay:

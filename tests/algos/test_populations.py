@@ -19,7 +19,7 @@ from rlx.envs import make as make_env
 from rlx.envs.wrappers import Preference
 from rlx.pareto import extension_threshold, scalarise, utility_gradient
 from rlx.runtime import train
-from rlx.runtime.members import evaluate_preferences, policy_state
+from rlx.runtime.members import MEMBERS, evaluate_preferences, policy_state
 from rlx.types import Algorithm
 
 ENV = Arms()
@@ -81,14 +81,20 @@ def test_transfer_begins_each_member_from_the_nearest_before_it():
         np.testing.assert_allclose(leaf, jnp.broadcast_to(leaf[:1], leaf.shape), atol=1e-6)
 
 
-def test_other_learners_can_be_members():
+def test_other_learners_can_be_members_and_share_a_replay():
     settings = dict(num_envs=4, batch_size=16, buffer_size=200, learning_starts=50, hidden=(16,), learning_rate=1e-2)
     make_dqn = lambda weighting: dqn.make(  # noqa: E731
-        dqn.Config(**settings, target_period=10, epsilon_end=1.0), ENV, weighting=weighting
+        dqn.Config(**settings, target_period=10, epsilon_end=1.0), ENV, weighting=weighting, replay_axis=MEMBERS
     )
     config = morld.Config(population=3, num_updates=100, transfer=False, greedy=True, capacity=8)
     algorithm = morld.make(config, ENV, member=make_dqn, weights=WEIGHTS)
-    assert_finds_all_arms(algorithm, run(algorithm, 2)[0])
+    state, _ = run(algorithm, 2)
+    assert_finds_all_arms(algorithm, state)
+    assert state.members.replay.rows.reward.shape == (3, 17, 3 * 4, 2)  # at least 200 steps of all 3 x 4 environments
+    for leaf in jax.tree.leaves(state.members.replay):
+        np.testing.assert_array_equal(leaf, jnp.broadcast_to(leaf[:1], leaf.shape))
+    # rewards keep their scale, whatever the ranges of the returns that the weights are relative to
+    np.testing.assert_allclose(state.members.weights.sum(1), 1.0, rtol=1e-5)
 
 
 def test_cmorl_extends_the_most_isolated_policies_within_their_thresholds():

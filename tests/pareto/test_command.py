@@ -32,6 +32,13 @@ def test_commands_lie_above_a_row_of_the_front_in_one_objective():
     assert set(source) == set(range(best.sum()))
 
 
+def test_equal_episodes_count_once():
+    returns = jnp.array([[2.0, 0.0]] * 9 + [[0.0, 2.0]])
+    keys = jax.random.split(jax.random.key(0), 2000)
+    _, horizon = jax.vmap(lambda key: pcn_command(key, returns, jnp.array([5.0] * 9 + [9.0])))(keys)
+    assert abs(np.mean(np.asarray(horizon) == 7.0) - 0.5) < 0.05
+
+
 def test_priority_is_the_penalised_distance():
     rng = np.random.default_rng(1)
     returns = rng.normal(size=(30, 2)).round(1)
