@@ -40,7 +40,8 @@ log = rollout(env, env_params, log_key, reset_batch(env, env_params, reset_key, 
 queries, reward = draw_queries(query_key, log, COMPARISONS, SEGMENT)
 target, weight = synthetic_teacher(teacher_key, reward, queries.mask, mistake=0.05)  # wrong once in twenty times
 queries = queries._replace(target=target, weight=weight)
-model, fitted = jax.jit(lambda: fit_reward_model(fit_key, queries, log, *spaces, flip_prob=0.05, centred=True))()
+fit = {"flip_prob": 0.05, "centred": True, "gradient_steps": -(-GRADIENT_STEPS // 6)}
+model, fitted = jax.jit(lambda: fit_reward_model(fit_key, queries, log, *spaces, **fit))()
 told = jnp.corrcoef(predict_reward(model, log.obs, log.action).ravel(), log.reward.ravel())[0, 1]
 print(f"{COMPARISONS} comparisons, of which the members predict {fitted['accuracy']:.0%}; correlation {told:.2f}")
 
