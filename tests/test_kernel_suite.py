@@ -818,6 +818,22 @@ TABLE = {
         stopped=("temperature",),
         extremes={"first": np.zeros((B, 4)), "temperature": np.array(1e-3)},
     ),
+    "answer_spread": Row(
+        reward.answer_spread,
+        dict(score=normal(B, 4), mask=mask(B, 4)),
+        differentiated=("score",),
+        extremes={"score": np.zeros((B, 4))},
+    ),
+    "meta_gradient": Row(
+        lambda scale, parameters, rate: reward.meta_gradient(
+            lambda p: jnp.sum(jnp.square(p - scale)),
+            lambda p: jnp.mean(reward.answer_spread(p * scale)),
+            parameters,
+            rate,
+        ),
+        dict(scale=normal(A), parameters=normal(A), rate=uniform(0, 1)),
+        stopped=("scale", "parameters", "rate"),
+    ),
     "unit_norm_loss": Row(
         reward.unit_norm_loss, {"z": normal(B, 4)}, differentiated=("z",), extremes={"z": np.zeros((B, 4))}
     ),
@@ -844,20 +860,6 @@ TABLE = {
         reference_log_prob=normal(B, T),
         mask=mask(B, T),
         coefficient=uniform(0, 1),
-    ),
-    "reward_spread": Row(
-        reward.reward_spread,
-        dict(reward=normal(B, 4), mask=mask(B, 4)),
-        differentiated=("reward",),
-        extremes={"reward": np.outer(FAR, np.arange(4))},
-    ),
-    "meta_reward_gradient": targets(
-        lambda params, x, rate: reward.meta_reward_gradient(
-            params, lambda p: jnp.sum(jnp.cos(x * p)), lambda p: jnp.sum(x * p**3), rate
-        ),
-        params=normal(B),
-        x=normal(B),
-        rate=uniform(0, 1),
     ),
     "span_rewards": Row(
         reward.span_rewards,

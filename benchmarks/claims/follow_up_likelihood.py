@@ -2,9 +2,11 @@
 
 A user is satisfied with an answer the more probably the better it is, and says one of eight things next, four of them
 more often when satisfied. A model of what is said, fitted to dialogues without any label, is turned into a reward: how
-much likelier it makes the four than the others. It is compared with a reward model of 500 labelled pairs. (5000
-dialogues fell four points short of that on the tuning seeds. They cost no label, so there are 20000.) Pairs mined by
-it, the best against the worst of eight answers, then train a reward model, whose policy is the exact tilt.
+much likelier it makes the four than the others. It is compared with a reward model of 500 labelled pairs. Pairs mined
+by it, the best against the worst of eight answers, then train a reward model, whose policy is the exact tilt.
+
+Chosen on seeds 0 to 2: 5000 dialogues, which fell four points short of the labels on the tuning seeds, became 20000, as
+they cost none; and 3000 steps in place of 600, which the labels keep, as more of them overfit so few pairs.
 
 Users who go on in the same way whether they are satisfied or not are the control: then nothing can be learned.
 """
@@ -28,6 +30,7 @@ TEST, POOL, BETA = 4000, 4096, 0.5
 SATISFIED = jnp.array([0.2, 0.2, 0.15, 0.15, 0.1, 0.1, 0.05, 0.05])  # of what is said next; unsatisfied: the reverse
 POSITIVE = jnp.arange(8) < 4
 LEARNING_RATE, BATCH = 1e-3, 64
+SHARE = 5  # updates of all other models for one of that on labels, which overfits
 
 
 def said_loss(parameters: Parameters, rows: tuple[Array, Array]) -> Array:
@@ -64,7 +67,7 @@ def one(seed: Array, steps: int) -> dict[str, Array]:
     first = jax.random.bernoulli(next(keys), jax.nn.sigmoid(2 * (drawn.gold[:, 0] - drawn.gold[:, 1])))
     labelled = pairs(drawn.response, jnp.stack([first, ~first], 1).astype(jnp.float32))
     start = network(next(keys), (8, 64, 1))
-    model = fit(next(keys), start, pair_loss, labelled, steps, BATCH, LEARNING_RATE)
+    model = fit(next(keys), start, pair_loss, labelled, max(steps // SHARE, 1), BATCH, LEARNING_RATE)
     judge(f"{LABELS} labels", score(model, test.response), score(model, pool.response))
 
     shown = draw_answers(task, next(keys), (DIALOGUES,), prompt)
@@ -125,7 +128,7 @@ CLAIM = Claim(
         "batch": BATCH,
         "kl_penalty": BETA,
     },
-    updates=600,
+    updates=3000,
     steps_per_update=BATCH,
     run=run,
 )

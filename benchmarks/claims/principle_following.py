@@ -4,10 +4,14 @@ A principle weighs six attributes of an answer, or ranks two of them: the better
 within a third more of the second. Forty principles train a model that scores five answers at once, by the likelihood
 of their rankings; the paper does it by policy gradients on a judge's written scores. The split is by principle, never
 by pair: hundreds of new weightings and all rankings of two attributes that were left out. A model without the
-principle and one that is told another query's are the controls.
+principle and one that is told another query's are the controls. There is one prompt.
 
 One model then drives two policies in opposite directions, by its principle alone: the tilts of 4096 answers by its
 score for more, and for less, of the first attribute (think of length).
+
+Chosen on seeds 0 to 5: twenty training rankings in place of ten, and a place in the principle for which attribute comes
+first, apart from its weights. With ten and without that place new weightings were at 0.84, new rankings at 0.61; with
+both at 0.86 and 0.73.
 """
 
 from __future__ import annotations
@@ -25,7 +29,7 @@ from rlx.reward import listwise_reward, plackett_luce_loss, tilt
 from rlx.types import Array, PyTree
 
 ATTRIBUTES, CANDIDATES = 6, 5
-WEIGHTINGS, RANKINGS = 30, 10  # of the training principles
+WEIGHTINGS, RANKINGS = 20, 20  # of the training principles
 QUERIES, NEW = 16000, 300
 FEATURES = 24
 SIZES = (16, 64, 64, FEATURES)
@@ -35,30 +39,28 @@ BETA, POOL = 0.5, 4096
 
 
 def weighting(key: Array, number: int) -> Array:
-    """Principles that weigh all attributes, `[number, 12]`."""
+    """Principles that weigh all attributes, `[number, 18]`."""
     drawn = jax.random.normal(key, (number, ATTRIBUTES))
     drawn /= jnp.linalg.norm(drawn, axis=-1, keepdims=True)
-    return jnp.concatenate([drawn, jnp.zeros_like(drawn)], -1)
+    return jnp.pad(drawn, ((0, 0), (0, 2 * ATTRIBUTES)))
 
 
 def rankings(key: Array) -> Array:
-    """All principles that rank two attributes, `[30, 12]`: the first, then the second, in random order."""
+    """All principles that rank two attributes, `[30, 18]`: which comes first and which second, in random order."""
     first, second = np.nonzero(~np.eye(ATTRIBUTES, dtype=bool))
     eye = jnp.eye(ATTRIBUTES)
-    return jax.random.permutation(key, jnp.concatenate([eye[first], THIRDS * eye[second]], -1))
+    return jax.random.permutation(key, jnp.concatenate([0 * eye[first], eye[first], eye[second]], -1))
 
 
 def truth(principle: Array, attribute: Array) -> Array:
-    """What a principle orders by: `[..., 12]`, `[..., C, 6]` -> `[..., C]`."""
-    weights, second = principle[..., None, :ATTRIBUTES], principle[..., None, ATTRIBUTES:] / THIRDS
-    ranked = jnp.any(second > 0, -1)
+    """What a principle orders by: `[..., 18]`, `[..., C, 6]` -> `[..., C]`."""
+    weights, first, second = jnp.split(principle[..., None, :], 3, -1)
     third = jnp.sign(attribute) * (jnp.abs(attribute) > 0.43)  # of a normal attribute
-    in_turn = THIRDS * jnp.sum(weights * third, -1) + jnp.sum(second * attribute, -1)
-    return jnp.where(ranked, in_turn, jnp.sum(weights * attribute, -1))
+    return jnp.sum(weights * attribute + THIRDS * first * third + second * attribute, -1)
 
 
 def score(parameters: PyTree, features: Array, principle: Array) -> Array:
-    """A bilinear form of the answer's features and the principle: `[..., C, 16]`, `[..., 12]` -> `[..., C]`."""
+    """A bilinear form of the answer's features and the principle: `[..., C, 16]`, `[..., 18]` -> `[..., C]`."""
     wanted = outputs(parameters["principle"], principle)
     return jnp.sum(outputs(parameters["answer"], features) * wanted[..., None, :], -1)
 
@@ -84,9 +86,9 @@ def one(seed: Array, steps: int) -> dict[str, Array]:
     rank = jnp.argsort(jnp.argsort(-truth(principle, attribute), -1), -1)
     start = {
         "answer": network(next(keys), SIZES),
-        "principle": network(next(keys), (2 * ATTRIBUTES, FEATURES)),
+        "principle": network(next(keys), (3 * ATTRIBUTES, FEATURES)),
     }
-    blind = jnp.full((2 * ATTRIBUTES,), 0.3)
+    blind = jnp.full(3 * ATTRIBUTES, 0.3)
     seen = {
         "told": principle,
         "blind": jnp.broadcast_to(blind, principle.shape),
@@ -116,7 +118,7 @@ def one(seed: Array, steps: int) -> dict[str, Array]:
     for name, model in models.items():
         lengths = []
         for sign in (1.0, -1.0):
-            given = blind if name == "blind" else sign * jnp.eye(2 * ATTRIBUTES)[0]
+            given = blind if name == "blind" else sign * jnp.eye(3 * ATTRIBUTES)[0]
             lengths.append(
                 jnp.exp(tilt(uniform, standardised(score(model, features, given), (0,)), BETA)) @ attribute[:, 0]
             )
@@ -141,6 +143,7 @@ CLAIM = Claim(
     metric="Kendall's tau-b with the order that a new principle asks for",
     conditions=(
         Condition("new weightings, told: above 0.7", "told: new weightings", 0.7),
+        Condition("new rankings, told: above 0.7", "told: new rankings", 0.7),
         Condition(
             "new rankings: above told another's",
             "told: new rankings",
@@ -165,9 +168,9 @@ CLAIM = Claim(
         "batch": BATCH,
         "kl_penalty": BETA,
         "new_weightings": NEW,
-        "margins": "of rankings and of another's principle about half of the effects on two tuning seeds",
+        "margins": "of rankings and of another's principle about half of the effects on three tuning seeds or less",
     },
-    updates=1500,
+    updates=2500,
     steps_per_update=BATCH,
     run=run,
 )

@@ -1,13 +1,17 @@
 """A model of users' reactions predicts how policies will be received, and optimising it alone teaches a trick.
 
 Answers to one prompt are shown to users, two in a hundred of whom react with a heart: more to good answers, and more to
-those that say farewell, which one in ten does and which helps nobody. The reaction model is trained on all hearts and
-every twentieth answer without one, and its logits are corrected for that. Helpfulness is a second model, trained on
-pairs that people compared by quality.
+those that say farewell, which one in twenty does and which helps nobody. The reaction model is trained on all hearts
+and every twentieth answer without one, and its logits are corrected for that. Helpfulness is a second model, trained
+on pairs that people compared by quality.
 
 Policies are exact: tilts of 4096 answers by a mix of the two rewards. As the weight of the heart grows the love rate is
 to rise and helpfulness to fall, until farewells explode. The offline prediction, the mean of the corrected
 probability, is compared with the true love rate over ten policies. Reactions dealt out anew at random are the control.
+
+Chosen on seeds 0 to 3: quality that is standardised for the prompt, the slope of the reaction in it (1.3; at 1.5 hearts
+follow quality so closely that the love rate hardly rises, and falls on some seeds), rarer farewells, and twice the
+answers and more than twice the updates, without which the model of hearts was too coarse to optimise.
 """
 
 from __future__ import annotations
@@ -24,14 +28,23 @@ from rlx.envs.bandit import GoldTask, draw_answers, gold_task
 from rlx.reward import auroc, correct_prior, mix_rewards, preference_loss, reaction_loss, tilt
 from rlx.types import Array
 
-SLOPE, TRICK, SHIFT = 1.5, 2.0, 5.3  # of the reaction's logit: per deviation of quality, for a farewell, and its level
-FAREWELLS = 0.1  # share of the reference policy's answers
-SHOWN, KEPT, NEGATIVE_RATE = 400_000, 30_000, 0.05
+SLOPE, TRICK, SHIFT = 1.3, 2.0, 5.05  # of the reaction's logit: per deviation of quality, for a farewell, and its level
+FAREWELLS = 0.05  # share of the reference policy's answers
+SHOWN, KEPT, NEGATIVE_RATE = 800_000, 60_000, 0.05
 PAIRS, POOL, TEST = 4000, 4096, 20_000
 SIZES = (9, 64, 64, 1)
 LEARNING_RATE, BATCH = 1e-3, 64
 WEIGHTS = (0.0, 0.3, 0.5, 0.7, 1.0)  # of the reaction; one less it of helpfulness
 BETAS = (0.5, 1.0)  # of the KL penalty
+
+
+def one_prompt(key: Array) -> GoldTask:
+    """A random gold reward, standardised over answers to the one prompt that is asked."""
+    task_key, answer_key = jax.random.split(key)
+    task = gold_task(task_key, width=0.0)
+    gold = draw_answers(task, answer_key, (8192,), jnp.zeros(8)).gold
+    mean, deviation = task.gold_moments
+    return task._replace(gold_moments=(mean + deviation * gold.mean(), deviation * gold.std()))
 
 
 def draw(task: GoldTask, key: Array, *shape: int) -> tuple[Array, Array, Array]:
@@ -54,7 +67,7 @@ def comparisons(parameters: Parameters, rows: tuple[Array, Array]) -> Array:
 
 def one(seed: Array, steps: int) -> dict[str, Array]:
     keys = iter(jax.random.split(jax.random.key(seed), 16))
-    task = gold_task(next(keys), width=0.0)
+    task = one_prompt(next(keys))
     features, _, love = draw(task, next(keys), SHOWN)
     heart = jax.random.bernoulli(next(keys), love)
     kept = heart | jax.random.bernoulli(next(keys), NEGATIVE_RATE, (SHOWN,))
@@ -149,7 +162,7 @@ CLAIM = Claim(
         "batch": BATCH,
         "kl_penalties": BETAS,
     },
-    updates=1500,
+    updates=4000,
     steps_per_update=BATCH,
     run=run,
 )

@@ -39,7 +39,7 @@ from rlx.reward.feedback import (
     span_rewards,
 )
 from rlx.reward.irl import adversarial_reward, airl_logit, discriminator_loss, gradient_penalty, mce_irl_loss
-from rlx.reward.meta import meta_reward_gradient, reward_spread
+from rlx.reward.meta import answer_spread, meta_gradient
 from rlx.reward.metric import auroc, best_of_k_accuracy, calibration_error, pair_accuracy, ties_score
 from rlx.reward.moments import RunningMoments, init_moments, merge_moments, normalise, update_moments
 from rlx.reward.moral_graph import EdgeStats, edge_stats, pagerank
@@ -80,6 +80,7 @@ __all__ = [
     "RunningMoments",
     "adversarial_reward",
     "airl_logit",
+    "answer_spread",
     "auroc",
     "best_of_k_accuracy",
     "best_of_n",
@@ -124,7 +125,7 @@ __all__ = [
     "marginal_preference_bound",
     "mce_irl_loss",
     "merge_moments",
-    "meta_reward_gradient",
+    "meta_gradient",
     "mine_pairs",
     "mix_rewards",
     "most_similar_pair",
@@ -148,7 +149,6 @@ __all__ = [
     "retrieve",
     "reversal_accuracy",
     "reward_distance",
-    "reward_spread",
     "segment_demo",
     "segment_score",
     "select_edges",

@@ -1,4 +1,8 @@
-"""Reward models that must tell apart answers of a policy that has moved on: a step ahead, without new labels."""
+"""Reward models that go on telling answers apart as the policy, and with it the answers, move away from their pairs.
+
+A MetaRM step: the spread of the policy's own answers says where the model is becoming blind, and the pairs are learned
+as seen from parameters that had been moved to tell those answers apart. No new labels are needed.
+"""
 
 from __future__ import annotations
 
@@ -11,66 +15,52 @@ from rlx import check
 from rlx.types import Array, PyTree
 
 
-def reward_spread(reward: Array, mask: Array | None = None) -> Array:
-    """How well a reward tells answers to one prompt apart: the mean over pairs of `sigmoid(|r_i - r_j|)`.
+def answer_spread(score: Array, mask: Array | None = None) -> Array:
+    """How far a query's answers are told apart: `mean_{i < j} sigmoid(|s_i - s_j|)`, from 1/2 to 1.
 
-    `2 / (k (k - 1)) sum_{i < j} sigmoid(|r_i - r_j|)`
+    Shapes: `[..., C]`, bool `[..., C]` (false for padding) -> `[...]`; 0 for fewer than two answers. Differentiated:
+    `score`, with slope 0 between equal ones.
 
-    1/2 where all rewards are equal, near 1 where any two are far apart. No label is needed: the answers are of a policy
-    that the preferences are not about.
+    Usual mistake: the spread as a term of the loss, which any scores that are far enough apart make as small as can be.
+    It is meant for a step aside (`meta_gradient`).
 
-    Shapes: `[..., k]`, bool `[..., k]` (false for padding) -> `[...]`; 0 with fewer than two answers. Differentiated:
-    `reward`; the gradient of a pair that is equal is 0, so that nothing parts it.
-
-    The paper's constant in front is another one, which its step size takes up. Usual mistake: to maximise it by itself,
-    which any growing scale of the reward does; it is for `meta_reward_gradient`.
-
-    >>> reward_spread(jnp.array([[1.0, 1.0, 1.0], [0.0, 100.0, -100.0]])).tolist()
-    [0.5, 1.0]
+    >>> [round(float(answer_spread(jnp.array(s))), 4) for s in ([1.0, 1.0], [0.0, 1.0], [0.0, 20.0])]
+    [0.5, 0.7311, 1.0]
 
     Raises:
-      ValueError: for a mask of another shape, or no axis of answers.
+      ValueError: for a mask of another shape, or scores without an axis.
 
     Source: Dou et al., "MetaRM: Shifted Distributions Alignment via Meta-Learning" (2024).
     """
-    reward = jnp.asarray(reward)
-    check.require(reward.ndim > 0, "reward", reward.shape, "of shape [..., k]")
-    valid = jnp.ones(reward.shape, bool) if mask is None else jnp.asarray(mask, bool)
-    check.same_shape(reward=reward, mask=valid)
-    count = reward.shape[-1]
-    pair = valid[..., :, None] & valid[..., None, :] & (jnp.arange(count)[:, None] < jnp.arange(count))
-    difference = reward[..., :, None] - reward[..., None, :]
-    apart = jax.nn.sigmoid(difference * jnp.sign(difference))  # jnp.abs has gradient 1 at 0
-    pairs = jnp.sum(pair, axis=(-2, -1))
-    return jnp.sum(jnp.where(pair, apart, 0), axis=(-2, -1)) / jnp.maximum(pairs, 1).astype(reward.dtype)
+    score = jnp.asarray(score)
+    check.require(score.ndim > 0, "score", score.shape, "of shape [..., C]")
+    valid = jnp.ones(score.shape, bool) if mask is None else jnp.asarray(mask, bool)
+    check.same_shape(score=score, mask=valid)
+    pair = valid[..., :, None] & valid[..., None, :] & jnp.triu(jnp.ones((score.shape[-1],) * 2, bool), 1)
+    apart = jnp.where(pair, score[..., :, None] - score[..., None, :], 0)
+    apart = apart * jnp.sign(apart)  # `jnp.abs` has slope 1 at 0
+    total = jnp.sum(jnp.where(pair, jax.nn.sigmoid(apart), 0), axis=(-2, -1))
+    return total / jnp.maximum(jnp.sum(pair, axis=(-2, -1)), 1)
 
 
-def meta_reward_gradient(
-    params: PyTree,
-    spread: Callable[[PyTree], Array],
-    loss: Callable[[PyTree], Array],
-    rate: Array | float,
-) -> PyTree:
-    """The gradient of a preference loss where one step towards more spread would lead.
+def meta_gradient(
+    loss: Callable[[PyTree], Array], spread: Callable[[PyTree], Array], parameters: PyTree, rate: Array | float
+) -> tuple[Array, PyTree]:
+    """The loss and its gradient a step up the spread from here, to be applied here.
 
-    `g = grad L(theta')`, taken at `theta' = theta + rate grad J(theta)`; then `theta <- theta - alpha g`
+        p' = p + rate grad spread(p),   returns loss(p'), grad loss(p')
 
-    To first order `g = grad L + rate (Hessian of L) grad J`: among steps that fit the labelled pairs it prefers those
-    whose fit lasts where the reward spreads on shifted answers. The second derivative of `J` is left out.
+    `loss` is that of labelled pairs, `spread` the mean `answer_spread` of answers of the policy as it is now. At
+    `rate = 0` it is the plain gradient. First order, as in the paper: nothing is differentiated through the step, and
+    what comes back is constant. Any optimiser takes it from there.
 
-    Args:
-      params: of the reward model.
-      spread: params -> J `[]`, such as the mean of `reward_spread` over prompts, on answers of the shifted policy.
-      loss: params -> L `[]`, such as the mean of `preference_loss` over labelled pairs.
-      rate: of the step ahead; 0 gives the plain gradient of the loss.
+    Shapes: functions of the parameters that return `[]`, a tree, scalar -> `[]`, a tree like the parameters.
 
-    Returns:
-      A pytree like `params`, for any optimiser. Nothing in it is differentiated further.
+    Usual mistake: applying the gradient at `p'`, by which the spread is maximised too, without a bound.
 
-    Usual mistake: to start the descent from `theta'`.
-
-    >>> meta_reward_gradient(jnp.array(1.0), lambda x: 3.0 * x, lambda x: x**2, 0.5).tolist()
-    5.0
+    >>> value, gradient = meta_gradient(lambda p: p**2, lambda p: 3 * p, jnp.array(1.0), 0.5)  # p' = 2.5
+    >>> float(value), float(gradient)
+    (6.25, 5.0)
 
     Raises:
       ValueError: for a negative rate.
@@ -79,6 +69,6 @@ def meta_reward_gradient(
     RLHF in Large Language Models Part II: Reward Modeling" (2024).
     """
     check.in_range("rate", rate, 0.0)
-    ascent = jax.grad(spread)(params)
-    ahead = jax.tree.map(lambda x, g: x + jnp.asarray(rate, g.dtype) * g, params, ascent)
-    return jax.lax.stop_gradient(jax.grad(loss)(ahead))
+    uphill = jax.grad(spread)(parameters)
+    moved = jax.tree.map(lambda p, g: p + jnp.asarray(rate, g.dtype) * g, parameters, uphill)
+    return jax.lax.stop_gradient(jax.value_and_grad(loss)(moved))

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.claims import preference_filter, reward_ensembles
+from benchmarks.claims import fine_grained_feedback, preference_filter, reward_ensembles, reward_transfer
 from benchmarks.claims.reward_model import best_of_n_curve, difference, fit, network, pair_loss
 from rlx.reward import best_of_n, pair_accuracy
+from rlx.value import occupancy
 
 
 def test_curves_are_means_over_prompts():
@@ -37,3 +38,27 @@ def test_the_control_of_the_variance_penalty_moves_it_to_other_answers():
     penalty, elsewhere = (found["mean"] - found[name] for name in ("variance 1", "variance 1 of another answer"))
     np.testing.assert_allclose(np.sort(penalty, -1), np.sort(elsewhere, -1), rtol=1e-4, atol=1e-5)
     assert abs(np.corrcoef(np.ravel(penalty), np.ravel(elsewhere))[0, 1]) < 0.3
+
+
+def test_expected_rewards_of_spans_are_means_of_samples():
+    labels, given = fine_grained_feedback.tables(jax.random.key(0))
+    values = jnp.concatenate([labels * given, given], -1)
+    logits = jax.random.normal(jax.random.key(1), given.shape[:-1])
+    draw = jax.jit(jax.vmap(lambda key: fine_grained_feedback.draw(key, logits)))
+    data = draw(jax.random.split(jax.random.key(2), 4000))
+    place = jnp.arange(fine_grained_feedback.LENGTH)[:, None]
+    sampled = jnp.where(data.alive[..., None], values[place, data.last, data.action], 0).sum(1).mean((0, 1))
+    np.testing.assert_allclose(fine_grained_feedback.expected(logits, values), sampled, atol=0.03)
+    total = values[..., :3].sum(-1)
+    assert float(fine_grained_feedback.optimum(total)) > float(sampled[:3].sum()) + 1
+
+
+def test_demonstrations_are_visits_of_the_expert_and_every_state_can_be_reached():
+    process = reward_transfer.process(jax.random.key(0))
+    assert set(np.ravel(process.following)) == set(range(reward_transfer.STATES))
+    log_policy = jax.nn.log_softmax(jax.random.normal(jax.random.key(1), process.following.shape))
+    shown, start = jax.jit(reward_transfer.demonstrate)(jax.random.key(2), process.following, log_policy)
+    exact = 0.1 * occupancy(process.step, reward_transfer.GAMMA, np.exp(log_policy, dtype=np.float64), start)
+    np.testing.assert_allclose(reward_transfer.visits(process.step, jnp.exp(log_policy), start), exact, atol=1e-5)
+    np.testing.assert_allclose(shown, exact, atol=0.01)
+    np.testing.assert_allclose(shown.sum(), 1, atol=1e-3)
