@@ -50,6 +50,7 @@ ALGORITHMS = (
     "mo_q_learning",
     "pareto_q_learning",
 )  # modules of rlx.algos with `Config` and `make`
+OFFLINE = ("iql", "oppo")  # the same, but they learn from data, which only a program can give them
 DEFAULT_CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/rlx-jax"
 EVALUATIONS = 10  # in a run, where --eval-every does not say
 
@@ -124,6 +125,8 @@ def _unknown(what: str, name: str, known: Iterable[str], otherwise: str = "") ->
 
 def _train(command: str, arguments: list[str]) -> None:
     algorithm = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
+    if algorithm in OFFLINE:
+        raise UsageError(f"{algorithm} learns from data, which a program gives it: see scripts/offline_preferences.py")
     if algorithm is not None and algorithm not in ALGORITHMS:
         raise UsageError(_unknown("algorithm", algorithm, ALGORITHMS))
     parser = _training_parser(command, algorithm)
@@ -406,10 +409,11 @@ def _list(command: str, arguments: list[str]) -> None:
 
     from rlx import envs
 
-    print("algorithms")
-    for name in ALGORITHMS:
-        source = (Path(__file__).parent / "algos" / f"{name}.py").read_text()
-        print(f"  {name:19}{(ast.get_docstring(ast.parse(source)) or '').splitlines()[0]}")
+    for title, algorithms in (("algorithms", ALGORITHMS), ("algorithms that a program gives data", OFFLINE)):
+        print(title)
+        for name in algorithms:
+            source = (Path(__file__).parent / "algos" / f"{name}.py").read_text()
+            print(f"  {name:19}{(ast.get_docstring(ast.parse(source)) or '').splitlines()[0]}")
     print("environments")
     for name in envs.names():
         print(f"  {name}")

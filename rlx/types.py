@@ -167,7 +167,8 @@ class Algorithm(NamedTuple):
     init: Callable[[Array], PyTree]  # key -> state
     update: Callable[..., tuple[PyTree, dict[str, Any]]]  # (state, data=None) -> state, metrics
     policy: Callable[[PyTree], Policy]
-    steps_per_update: int  # environment steps that one update takes, over all its environments
+    # Environment steps that one update takes, over all its environments; its gradient steps where data is all it has.
+    steps_per_update: int
     channels: tuple[Channel, ...]
     # What learning has changed (parameters, optimiser, statistics), without environments and replay: state -> learned,
     # and (state, learned) -> state. Populations keep and exchange it.

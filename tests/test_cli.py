@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from rlx import envs, runtime
-from rlx.__main__ import ALGORITHMS, main
+from rlx.__main__ import ALGORITHMS, OFFLINE, main
 from rlx.algos import ppo
 from rlx.runtime.table import Table
 
@@ -159,6 +159,7 @@ TRAIN = ["train", "ppo", "--env", "CartPole-v1"]
         (["frobnicate"], "unknown command 'frobnicate'; known: train, sweep, eval, report, list"),
         (["train", "pppo"], "unknown algorithm 'pppo'; did you mean ppo"),
         (["train"], "train needs an algorithm"),
+        (["train", "iql"], "iql learns from data, which a program gives it"),
         (["train", "ppo"], "train needs an environment"),
         (["train", "ppo", "--env", "CartPole-v2"], "no environment named 'CartPole-v2'; nearest: CartPole-v1"),
         ([*TRAIN, "--learning-rat", "1"], "unknown option '--learning-rat'; did you mean --learning-rate?"),
@@ -235,7 +236,7 @@ def test_list_names_everything(capsys):
 
 def test_every_algorithm_is_on_the_command_line():
     modules = {path.stem for path in (ROOT / "algos").glob("*.py") if "\ndef make(" in path.read_text()}
-    assert modules == set(ALGORITHMS)
+    assert modules == {*ALGORITHMS, *OFFLINE}
     for name in ALGORITHMS:
         assert dataclasses.is_dataclass(importlib.import_module(f"rlx.algos.{name}").Config)
 

@@ -471,6 +471,16 @@ TABLE = {
         dict(seed=integers(9), rank=ranking(B, 3), **QUERIES),
         differentiated=("obs",),
     ),
+    "length_normalise": Row(
+        reward.length_normalise, dict(score=normal(B), length=integers(5, B)), differentiated=("score",)
+    ),
+    "trex_pairs": Row(
+        lambda seed, rank, obs, **x: reward.trex_pairs(
+            jax.random.key(seed), PreferenceBatch(obs, None, **x, rank=rank), 4, 3
+        ),
+        dict(seed=integers(9), rank=ranking(B, 3), **QUERIES),
+        differentiated=("obs",),
+    ),
     "swap_candidates": Row(
         lambda where, obs, **x: reward.swap_candidates(PreferenceBatch(obs, None, **x), where),
         dict(where=flags(B), **QUERIES),
@@ -842,6 +852,14 @@ TABLE = {
     "consistency_filter": Row(
         reward.consistency_filter,
         dict(best_prob=uniform(0, 1, B), gold_prob=uniform(0, 1, B), teacher_prob=uniform(0, 1, B)),
+    ),
+    "kl_penalised_reward": targets(
+        reward.kl_penalised_reward,
+        reward=normal(B, T),
+        log_prob=normal(B, T),
+        reference_log_prob=normal(B, T),
+        mask=mask(B, T),
+        coefficient=uniform(0, 1),
     ),
     "span_rewards": Row(
         reward.span_rewards,

@@ -21,6 +21,7 @@ SMALL = {
     "tune_settings.py": ["2048", "3"],
     "pareto_front.py": ["3", "1", "front.png"],
     "own_bonus.py": ["4096", "0.5"],
+    "offline_preferences.py": ["20", "20", "2"],
     "brax_robot.py": ["brax/fast", "4096", "OUT"],
     "pod.py": ["OUT", "4096", "2"],
 }
@@ -31,6 +32,7 @@ SAYS = {
     "tune_settings.py": r"best of \d+ trials: learning_rate",
     "pareto_front.py": r"3 learners, \d points of 10",
     "own_bonus.py": r"4096 steps: return 0\.00, cells seen \d+%",
+    "offline_preferences.py": r"correlation .*\ntrue return of the log -\d+, after implicit Q-learning -\d+",
     "brax_robot.py": r"\| OUT \| 1 \|",
     "pod.py": r"4 members on 1 devices of 1 processes",
 }

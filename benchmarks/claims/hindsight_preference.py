@@ -1,47 +1,48 @@
 """Preferences find the context on which to condition a policy learned in hindsight, without a reward.
 
 The data are paths of a robot that went to one of four goals, clumsily; preferences between 500 pairs of them follow the
-return for one goal. An encoder gives each path a context, a policy of that context imitates the path, and a preferred
-context is drawn to preferred paths and away from the others, as their contexts are to and from it. The policy then acts
-in the preferred context. Scores are returns, on a scale where imitation of everything is 0 and the behaviour that went
-to the right goal is 1.
+return for one goal. OPPO (`rlx.algos.oppo`) gives each path a context, imitates the path in it, and looks for the
+context that preferred paths have. Scores are returns, on a scale where imitation of everything is 0 and the behaviour
+that went to the right goal is 1.
 
-Compared with imitation weighted by a learned reward of preferences, the usual two steps. Control: random preferences.
+Compared with the usual two steps: a reward is fitted to the same preferences, and implicit Q-learning (`rlx.algos.iql`)
+maximises it on the same paths. Imitation is that with inverse temperature 0. Control: random preferences.
+
+Tried for OPPO on seeds 0 to 3: batches of 16 at a learning rate of 2e-3 with 800 and with 2,500 updates, and batches
+of 64 at 1e-3 with 1,500; the first was best (0.88, 0.85 and 0.81). For implicit Q-learning on seeds 0 to 9, with the
+fitted reward: inverse temperature 3 with expectile 0.7 and 10 with 0.9 after 800 updates, when some seeds are half-way
+(0.86 and 0.76 in the mean); and after 2,400 all four pairs, each with discounts of 0.9 and 0.99, all of which end
+within 1.4 of the return of the right behaviour on every seed. The best is taken.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from benchmarks.claims.claim import Claim, Condition
-from benchmarks.claims.reward_model import Parameters, network, outputs
-from benchmarks.claims.segments import minimise, trajectory
+from benchmarks.claims.segments import trajectory
+from rlx.algos import iql, oppo
 from rlx.envs import make
-from rlx.reward import preference_loss, triplet_loss, unit_norm_loss
-from rlx.types import Array
+from rlx.reward.learned import fit_reward_model, learned_reward, predict_reward
+from rlx.runtime import evaluate, train
+from rlx.types import Array, PreferenceBatch, Transition
 
-PATHS, STEPS, PAIRS = 256, 15, 500
-GOALS, CONTEXT, HIDDEN, BATCH = 4, 8, 32, 16
-PREFERENCE_WEIGHT, NORM_WEIGHT, MARGIN = 0.1, 0.1, 1.0
-FASTER = 10.0  # learning rate of the preferred context, over that of the networks
-LEARNING_RATE = 2e-3
-ADVANTAGE_SCALE = 1.0  # of standardised rewards, in the weights of imitation
+PATHS, STEPS, PAIRS, GOALS = 256, 15, 500, 4
 ROBOTS = 64
-ARMS = ("preferences", "random preferences", "imitation", "weighted imitation")
+HIDDEN, BATCH = (32, 32), 16
+LEARNING_RATE = 2e-3
+INVERSE_TEMPERATURE, EXPECTILE, DISCOUNT = 3.0, 0.7, 0.9
+MORE = 3  # updates of implicit Q-learning for each of OPPO
+ARMS = ("preferences", "random preferences", "imitation", "reward and implicit Q-learning")
 
 ENV, PARAMS = make(f"rlx/point-goals-{GOALS}", observe_goal=False)
 PARAMS = PARAMS.replace(max_steps_in_episode=STEPS)
-
-
-class Model(NamedTuple):
-    encoder: Parameters
-    policy: Parameters
-    context: Array  # [CONTEXT], the preferred one over `FASTER`: Adam's steps do not depend on the scale
+FIRST_GOAL = PARAMS.replace(goal=PARAMS.goal[:1])  # where policies are judged
+SPACES = ENV.observation_space(PARAMS), ENV.action_space(PARAMS)
 
 
 def draw_paths(key: Array) -> tuple[dict[str, Array], Array]:
@@ -65,93 +66,75 @@ def returns(next_obs: Array) -> Array:
     return -jnp.linalg.norm(next_obs[..., :2] - PARAMS.goal[0], axis=-1).sum(-1)
 
 
-def encode(encoder: Parameters, steps: Array) -> Array:
-    return outputs(encoder, steps).mean(-2)
-
-
-def train(key: Array, paths: dict[str, Array], pairs: Array, hindsight: Array, weight: Array, steps: int) -> Model:
-    """`pairs [Q, 2]` with the preferred path first; without `hindsight` contexts are 0. `weight [N]` of imitation."""
-    encoder_key, policy_key, context_key, train_key = jax.random.split(key, 4)
-    data = jnp.concatenate([paths["obs"], paths["action"]], -1)
-    context = jax.random.normal(context_key, (CONTEXT,))
-    start = Model(
-        network(encoder_key, (6, HIDDEN, HIDDEN, CONTEXT)),
-        network(policy_key, (4 + CONTEXT, HIDDEN, HIDDEN, 2)),
-        context / jnp.linalg.norm(context) / FASTER,
-    )
-
-    def loss(model: Model, key: Array) -> Array:
-        row_key, pair_key = jax.random.split(key)
-        rows = jax.random.randint(row_key, (BATCH,), 0, PATHS)
-        z = encode(model.encoder, data[rows])
-        action = act(model.policy, paths["obs"][rows], hindsight * z)
-        imitation = jnp.square(action - paths["action"][rows]).mean((1, 2)) * weight[rows]
-        pair = encode(model.encoder, data[pairs[jax.random.randint(pair_key, (BATCH,), 0, PAIRS)]])
-        best, fixed = FASTER * model.context, jax.lax.stop_gradient(pair)
-        towards = triplet_loss(jax.lax.stop_gradient(best), pair[:, 0], pair[:, 1], MARGIN, squared=False)
-        moved = triplet_loss(best, fixed[:, 0], fixed[:, 1], MARGIN, squared=False)
-        return jnp.mean(imitation + PREFERENCE_WEIGHT * towards + NORM_WEIGHT * unit_norm_loss(z) + moved)
-
-    return minimise(train_key, start, loss, steps, LEARNING_RATE)
-
-
-def act(policy: Parameters, obs: Array, z: Array) -> Array:
-    """`[..., T, 4]`, `[..., CONTEXT]` -> `[..., T, 2]`."""
-    z = jnp.broadcast_to(z[..., None, :], (*obs.shape[:-1], CONTEXT))
-    return outputs(policy, jnp.concatenate([obs, z], -1))
-
-
-def learned_reward(key: Array, paths: dict[str, Array], pairs: Array, steps: int) -> Array:
-    """Bradley and Terry's, summed over each path and standardised: `[N]`."""
-    start_key, train_key = jax.random.split(key)
-    obs = paths["next_obs"]
-
-    def loss(parameters: Parameters, key: Array) -> Array:
-        rows = pairs[jax.random.randint(key, (BATCH,), 0, PAIRS)]
-        score = outputs(parameters, obs[rows])[..., 0].sum(-1)
-        return preference_loss(score[:, 0] - score[:, 1], jnp.ones(BATCH)).mean()
-
-    parameters = minimise(train_key, network(start_key, (4, HIDDEN, HIDDEN, 1)), loss, steps, LEARNING_RATE)
-    reward = outputs(parameters, obs)[..., 0].sum(-1)
-    return (reward - reward.mean()) / reward.std()
+def as_log(paths: dict[str, Array]) -> Transition:
+    """Paths `[N, T, ...]` as rows `[T, N, ...]` of episodes that were cut, without rewards."""
+    obs, action, next_obs = (paths[name].swapaxes(0, 1) for name in ("obs", "action", "next_obs"))
+    zeros, never = jnp.zeros(obs.shape[:2]), jnp.zeros(obs.shape[:2], bool)
+    return Transition(obs, action, zeros, zeros, never, never.at[-1].set(True), next_obs)
 
 
 def one(seed: Array, steps: int) -> dict[str, Array]:
-    data_key, pair_key, model_key, reward_key, run_key = jax.random.split(jax.random.key(seed), 5)
+    data_key, pair_key, oppo_key, reward_key, iql_key, run_key = jax.random.split(jax.random.key(seed), 6)
     paths, goals = draw_paths(data_key)
     gold = returns(paths["next_obs"])
     drawn = jax.random.randint(pair_key, (PAIRS, 2), 0, PATHS)
-    first_better = gold[drawn[:, :1]] > gold[drawn[:, 1:]]
-    pairs = jnp.where(first_better, drawn, drawn[:, ::-1])
-    reward = learned_reward(reward_key, paths, pairs, steps)
-    advantage = jnp.exp(jnp.clip(ADVANTAGE_SCALE * reward, -4, 4))
+    first_better = gold[drawn[:, 0]] > gold[drawn[:, 1]]
+    answers = jnp.stack([first_better, ~first_better], axis=1).astype(jnp.float32)
+    mask = jnp.ones((PAIRS, 2, STEPS), bool)
 
-    def arm(pairs: Array, hindsight: Array, weight: Array) -> Model:
-        return train(model_key, paths, pairs, hindsight, weight, steps)
+    def queries(target: Array) -> PreferenceBatch:
+        return PreferenceBatch(paths["obs"][drawn], paths["action"][drawn], mask, target)
 
-    models = jax.vmap(arm)(
-        jnp.stack([pairs, drawn, pairs, pairs]),
-        jnp.array([1.0, 1.0, 0.0, 0.0]),
-        jnp.stack([jnp.ones(PATHS)] * 3 + [advantage / advantage.mean()]),
+    hindsight = oppo.make(
+        oppo.Config(
+            batch_size=BATCH, learning_rate=LEARNING_RATE, context_learning_rate=10 * LEARNING_RATE, hidden=HIDDEN
+        ),
+        ENV,
+        FIRST_GOAL,
+    )
+    log = as_log(paths)
+    model, _ = fit_reward_model(
+        reward_key, queries(answers), log, *SPACES, gradient_steps=steps, batch_size=BATCH, hidden=HIDDEN, centred=True
     )
 
-    def score(model: Model, hindsight: Array) -> Array:
-        z = hindsight * model.context / jnp.linalg.norm(model.context)
-        policy = lambda _, obs: act(model.policy, obs[None], z)[0]  # noqa: E731
-        keys = jax.random.split(run_key, ROBOTS)
-        run = jax.vmap(lambda key: trajectory(ENV, PARAMS, key, policy, STEPS))(keys)
-        return returns(run["next_obs"]).mean()
+    def two_steps(inverse_temperature: Array):
+        config = iql.Config(
+            batch_size=BATCH * STEPS,
+            learning_rate=LEARNING_RATE,
+            inverse_temperature=inverse_temperature,  # type: ignore[arg-type]
+            expectile=EXPECTILE,
+            discount=DISCOUNT,
+            hidden=HIDDEN,
+        )
+        return iql.make(config, ENV, FIRST_GOAL, rewards=learned_reward(model))
 
-    scores = jax.vmap(score)(models, jnp.array([1.0, 1.0, 0.0, 0.0]))
+    def play(policy) -> Array:
+        return evaluate(policy, ENV, run_key, ROBOTS, env_params=FIRST_GOAL).returns.mean()
+
+    def with_preferences(target: Array) -> Array:
+        return play(hindsight.policy(train(hindsight, oppo_key, steps, queries(target))[0]))
+
+    def with_reward(inverse_temperature: Array) -> Array:
+        algorithm = two_steps(inverse_temperature)
+        return play(algorithm.policy(train(algorithm, iql_key, MORE * steps, log)[0]))
+
+    first_always = jnp.tile(jnp.array([1.0, 0.0]), (PAIRS, 1))  # whichever was drawn first
+    scores = jnp.concatenate(
+        [
+            jax.vmap(with_preferences)(jnp.stack([answers, first_always])),
+            jax.vmap(with_reward)(jnp.array([0.0, INVERSE_TEMPERATURE])),
+        ]
+    )
     right = gold.mean(where=goals == 0)
     normalised = (scores - scores[2]) / (right - scores[2])
     found = {f"{arm}: return": scores[i] for i, arm in enumerate(ARMS)}
     found |= {arm: normalised[i] for i, arm in enumerate(ARMS) if arm != "imitation"}
+    learned = predict_reward(model, log.obs, log.action).sum(0)
     return {
         **found,
-        "lead over weighted imitation": normalised[0] - normalised[3],
+        "lead over reward and implicit Q-learning": normalised[0] - normalised[3],
         "right behaviour: return": right,
-        "learned reward: correlation with the return": jnp.corrcoef(reward, gold)[0, 1],
+        "learned reward: correlation with the return": jnp.corrcoef(learned, gold)[0, 1],
     }
 
 
@@ -166,27 +149,38 @@ CLAIM = Claim(
     year=2023,
     cards=(50,),
     environment=f"{PATHS} clumsy paths of a point robot to one of {GOALS} goals, {PAIRS} preferences for one of them",
-    baseline="imitation of all paths, and imitation weighted by a learned reward; random preferences",
+    baseline="imitation of all paths; a reward fitted to the preferences, with implicit Q-learning; random preferences",
     method="a policy learned in hindsight, in the context that preferences find",
     metric="return for the preferred goal: imitation is 0, the behaviour that went there is 1",
     conditions=(
         Condition("above half of the way from imitation to the right behaviour", "preferences", 0.5),
-        Condition("at most a tenth behind weighted imitation", "lead over weighted imitation", -0.1),
+        Condition(
+            "at most a tenth behind a reward and implicit Q-learning", "lead over reward and implicit Q-learning", -0.1
+        ),
         Condition("above random preferences", "preferences", "random preferences", 0.5, paired=True),
     ),
     settings={
-        "context": CONTEXT,
-        "hidden": HIDDEN,
+        "hidden": list(HIDDEN),
         "batch": BATCH,
         "learning_rate": LEARNING_RATE,
-        "preference_weight": PREFERENCE_WEIGHT,
-        "norm_weight": NORM_WEIGHT,
-        "margin": MARGIN,
-        "faster": FASTER,
-        "advantage_scale": ADVANTAGE_SCALE,
+        "context_learning_rate": 10 * LEARNING_RATE,
+        "inverse_temperature": INVERSE_TEMPERATURE,
+        "expectile": EXPECTILE,
+        "discount": DISCOUNT,
+        "updates of implicit Q-learning": f"{MORE} times as many",
+        "others": "defaults of rlx.algos.oppo and rlx.algos.iql",
         "margins": "those of the project's card, set before any run; 0.5 over random preferences, likewise",
     },
     updates=800,
     steps_per_update=BATCH * STEPS,
     run=run,
+    seeds=range(1020, 1030),
+    history=(
+        "the training, written out here before, is that of rlx.algos.oppo; the baseline, imitation of whole paths "
+        "weighted by the fitted reward, became implicit Q-learning with that reward, which is what the card asks for. "
+        "The verdict before, on seeds 1000 to 1009, was reproduced",
+        "on seeds 1010 to 1019 it was reproduced too, with a lead of 0.21, but the baseline had failed on four of them "
+        "(0.71 in the mean), having been tried on four seeds only. It was given three times the updates, a discount of "
+        "0.9 and a centred reward, chosen on seeds 0 to 9; judged on new seeds",
+    ),
 )

@@ -35,6 +35,7 @@ class ActionDistribution(NamedTuple):
     entropy: Callable[[jax.Array], jax.Array]  # outputs -> [...]
     mode: Callable[[jax.Array], jax.Array]  # outputs -> action
     to_env: Callable[[jax.Array], jax.Array]  # action -> what the environment takes
+    from_env: Callable[[jax.Array], jax.Array]  # what the environment took, within its bounds -> action
 
     def sample(self, key: jax.Array, outputs: jax.Array) -> jax.Array:
         """One action for each row of `outputs [..., num_outputs]`."""
@@ -83,6 +84,7 @@ def _categorical(space: Discrete | MultiDiscrete) -> ActionDistribution:
         lambda outputs: sum(map(categorical_entropy, parts(outputs)), start=jnp.zeros(())),
         mode,
         lambda action: action,
+        lambda action: action,
     )
 
 
@@ -106,6 +108,9 @@ def _gaussian(space: Box) -> ActionDistribution:
         scaled = low + (jnp.clip(action, -1.0, 1.0) + 1.0) * 0.5 * (high - low)
         return jnp.where(bounded, scaled, action)
 
+    def from_env(action: jax.Array) -> jax.Array:
+        return jnp.where(bounded, 2.0 * (action - low) / jnp.where(bounded, high - low, 1.0) - 1.0, action)
+
     return ActionDistribution(
         2 * space.shape[0],
         lambda key, batch: jax.random.normal(key, (*batch, *space.shape)),
@@ -114,4 +119,5 @@ def _gaussian(space: Box) -> ActionDistribution:
         lambda outputs: gaussian_entropy(jnp.split(outputs, 2, axis=-1)[1]),
         lambda outputs: jnp.split(outputs, 2, axis=-1)[0],
         to_env,
+        from_env,
     )

@@ -32,6 +32,7 @@ from rlx.reward.feedback import (
     correct_prior,
     follow_up_reward,
     hierarchical_preference,
+    kl_penalised_reward,
     mine_pairs,
     mix_rewards,
     reaction_loss,
@@ -46,10 +47,12 @@ from rlx.reward.perceptual import perceptual_reward, segment_demo, select_featur
 from rlx.reward.preference import (
     bootstrap_indices,
     flip_labels,
+    length_normalise,
     segment_score,
     swap_candidates,
     synthetic_teacher,
     to_pairs,
+    trex_pairs,
 )
 from rlx.reward.query import query_score, select_queries
 from rlx.reward.regret import regret_score, successor_value
@@ -115,6 +118,8 @@ __all__ = [
     "inference_distance",
     "info_nce_loss",
     "init_moments",
+    "kl_penalised_reward",
+    "length_normalise",
     "listwise_reward",
     "marginal_preference",
     "marginal_preference_bound",
@@ -163,6 +168,7 @@ __all__ = [
     "ties_score",
     "tilt",
     "to_pairs",
+    "trex_pairs",
     "triplet_loss",
     "unit_norm_loss",
     "update_moments",

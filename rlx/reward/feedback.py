@@ -55,6 +55,43 @@ def span_rewards(
     return jnp.sum(jnp.where(jnp.asarray(mask, bool), jnp.asarray(weight, score.dtype) * score, 0), axis=-1)
 
 
+def kl_penalised_reward(
+    reward: Array,
+    log_prob: Array,
+    reference_log_prob: Array,
+    mask: Array,
+    coefficient: Array | float,
+) -> Array:
+    """Rewards of steps less a price for every nat that the policy is from its reference there.
+
+    `r_t - coefficient (log pi(a_t) - log pi_ref(a_t))` at valid steps
+
+    Summed over a completion drawn from the policy, the price is an unbiased estimate of `coefficient KL(pi || pi_ref)`,
+    so the best policy is the reference tilted by `exp(r / coefficient)`. Give advantages what this returns.
+
+    Shapes: `[..., T]` each, bool `[..., T]`, `coefficient` broadcasts -> `[..., T]`, 0 at padding. Nothing is
+    differentiated: as a term of a loss the same difference has an expected gradient of zero.
+
+    Usual mistakes: rewards whitened first, after which the coefficient is in other units; and log-probabilities of the
+    policy that is being updated in place of the one that acted.
+
+    >>> one = jnp.ones(2)
+    >>> kl_penalised_reward(one, -one, -3.0 * one, jnp.array([True, False]), 0.25).tolist()
+    [0.5, 0.0]
+
+    Raises:
+      ValueError: for shapes that differ or a negative coefficient.
+
+    Source: Ziegler et al., "Fine-Tuning Language Models from Human Preferences" (2019); at every token in Wu et al.,
+    "Fine-Grained Human Feedback Gives Better Rewards for Language Model Training" (2023).
+    """
+    check.same_shape(reward=reward, log_prob=log_prob, reference_log_prob=reference_log_prob, mask=mask)
+    check.in_range("coefficient", coefficient, 0.0)
+    reward = jnp.asarray(reward)
+    price = jnp.asarray(coefficient, reward.dtype) * (jnp.asarray(log_prob) - jnp.asarray(reference_log_prob))
+    return jax.lax.stop_gradient(jnp.where(jnp.asarray(mask, bool), reward - price.astype(reward.dtype), 0))
+
+
 def reaction_loss(
     logit: Array, reaction: Array, mask: Array | None = None, positive_weight: Array | float = 1.0
 ) -> Array:

@@ -1,9 +1,9 @@
-"""Preference data: scores of segments, pairs from rankings, relabelling, resampling, and a teacher made of code."""
+"""Preference data: scores of segments, pairs from rankings and demonstrations, relabelling, a teacher made of code."""
 
 from __future__ import annotations
 
 import itertools
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.core
@@ -75,6 +75,33 @@ def segment_score(
     return total / jnp.where(norm > 0, norm, 1)
 
 
+def length_normalise(score: Array, length: Array) -> Array:
+    """A score by the logarithm of how long the answer is, so that length alone wins no comparison.
+
+    `r / log(1 + n)`
+
+    Shapes: `[...]`, number of valid steps `[...]` -> `[...]`; 0 where there is none. Differentiated: `score`.
+
+    Without effect in the study that names it, whose form is not given: this one is inferred. `how="mean"` of
+    `segment_score` is the strict one, `r / n`.
+
+    Usual mistake: scores below zero, which it pushes up the longer the answer is. Give them a floor of 0 first.
+
+    >>> [round(float(r), 3) for r in length_normalise(jnp.array([2.0, -2.0, 1.0]), jnp.array([3, 3, 0]))]
+    [1.443, -1.443, 0.0]
+
+    Raises:
+      ValueError: for shapes that differ or a negative length.
+
+    Source: Zhang et al., "BaseReward: A Strong Baseline for Multimodal Reward Model" (2025).
+    """
+    check.same_shape(score=score, length=length)
+    check.in_range("length", length, 0)
+    score = jnp.asarray(score)
+    scale = jax.lax.stop_gradient(jnp.log1p(jnp.asarray(length, score.dtype)))
+    return jnp.where(scale > 0, score / jnp.where(scale > 0, scale, 1), 0)
+
+
 def to_pairs(batch: PreferenceBatch, key: Array | None = None, pairs: int | None = None) -> PreferenceBatch:
     """The pairs of candidates within each query, as queries with two candidates.
 
@@ -135,6 +162,87 @@ def to_pairs(batch: PreferenceBatch, key: Array | None = None, pairs: int | None
         target=jnp.where(known[:, None], target, 0.5),
         rank=None,
         weight=jnp.where(known, weight, 0).astype(weight.dtype),
+    )
+
+
+def trex_pairs(key: Array, batch: PreferenceBatch, pairs: int, length: int) -> PreferenceBatch:
+    """Pairs of pieces of ranked demonstrations: the piece of the better demonstration is taken for the better one.
+
+    Two ranked demonstrations are drawn for each pair, and a piece of `length` steps of each. The better one's piece
+    begins no earlier than the other's, since in demonstrations that get somewhere the end is worth more than the
+    beginning. A reward fitted to the pairs can be higher beyond the best demonstration.
+
+    Args:
+      key: for the draws.
+      batch: demonstrations as candidates, `T` steps long with padding, and their `rank`. Candidates of rank -1 or
+        without a step are never drawn. Equal ranks make a tie.
+      pairs: to be drawn in each query, with replacement.
+      length: of a piece; demonstrations that are shorter give all they have.
+
+    Returns:
+      A batch of `B pairs` queries with two candidates of `length` steps, those of a query next to each other, with
+      weight 0 where fewer than two demonstrations can be drawn. What is said of whole demonstrations (`gold`, `factor`,
+      `binary`, `strength`) is not true of pieces, and None.
+
+    Usual mistake: demonstrations told apart by their end alone, pieces of which are mostly the same.
+
+    >>> obs, rank = jnp.arange(6.0).reshape(1, 2, 3, 1), jnp.array([[0, 1]])
+    >>> demonstrations = PreferenceBatch(obs, None, jnp.ones((1, 2, 3), bool), jnp.ones((1, 2)) / 2, rank=rank)
+    >>> made = trex_pairs(jax.random.key(0), demonstrations, 5, 2)
+    >>> made.obs.shape, bool(jnp.all((made.obs[:, 0, 0, 0] < 3) == (made.target[:, 0] == 1)))
+    ((5, 2, 2, 1), True)
+
+    Raises:
+      ValueError: without `rank`, for fewer than two candidates, or a `length` outside [1, T].
+
+    Source: Brown et al., "Extrapolating Beyond Suboptimal Demonstrations via Inverse Reinforcement Learning from
+    Observations" (2019).
+    """
+    check.count("pairs", pairs)
+    if batch.rank is None:
+        raise ValueError("batch.rank must be int [B, C], of the demonstrations; got None")
+    steps = batch.mask.shape[2]
+    check.require(batch.rank.shape[1] >= 2, "batch.rank", batch.rank.shape, "of shape [B, C] with C >= 2")
+    check.require(1 <= length <= steps, "length", length, f"in [1, {steps}], the steps of a demonstration")
+    rank, count = jnp.asarray(batch.rank), jnp.sum(jnp.asarray(batch.mask, bool), axis=2)
+    drawable = (rank >= 0) & (count > 0)
+
+    def draw(key: Array, rank: Array, count: Array, drawable: Array) -> tuple[Array, Array, Array]:
+        """Of one query: candidates and beginnings `[P, 2]`, and whether each candidate is the better one."""
+        pair_key, *start_keys = jax.random.split(key, 3)
+        noise = jnp.where(drawable, jax.random.uniform(pair_key, (pairs, len(rank))), -1.0)
+        chosen = jax.lax.top_k(noise, 2)[1]
+        better = rank[chosen] < rank[chosen[:, ::-1]]
+        ahead = better.at[:, 1].set(~better[:, 0])  # of two equals, one has to be
+        room = jnp.maximum(count[chosen] - length, 0)
+        limit = jnp.sum(jnp.where(ahead, room, 0), axis=1)  # the latest beginning of the one ahead
+        late = jax.random.randint(start_keys[0], (pairs,), 0, jnp.min(room, axis=1) + 1)
+        later = jax.random.randint(start_keys[1], (pairs,), late, limit + 1)
+        return chosen, jnp.where(ahead, later[:, None], late[:, None]), better
+
+    keys = jax.random.split(key, len(rank))
+    chosen, start, better = jax.vmap(draw)(keys, rank, count, drawable)
+    step = start[..., None] + jnp.arange(length)  # [B, P, 2, length]
+
+    def cut(x: Array) -> Array:
+        """`[B, C, T, ...]` -> `[B P, 2, length, ...]`."""
+        at = jnp.minimum(step, steps - 1)
+        return jax.vmap(lambda row, i, t: row[i[..., None], t])(jnp.asarray(x), chosen, at).reshape(
+            -1, 2, length, *jnp.shape(x)[3:]
+        )
+
+    per_step = ("obs", "action", "behaviour_log_prob", "reference_log_prob", "step_label", "step_mask")
+    per_query = ("prompt", "prompt_mask", "annotator", "principle", "source")
+    fields: dict[str, Any] = {name: jax.tree.map(cut, getattr(batch, name)) for name in per_step}
+    fields |= {name: jax.tree.map(lambda x: jnp.repeat(x, pairs, axis=0), getattr(batch, name)) for name in per_query}
+    dtype = jnp.asarray(batch.target).dtype
+    weight = jnp.ones(len(rank), dtype) if batch.weight is None else jnp.asarray(batch.weight)
+    target = jnp.where(better == better[..., ::-1], 0.5, better).astype(dtype)
+    return PreferenceBatch(
+        **fields,
+        mask=(step < jnp.take_along_axis(count[:, None], chosen, axis=2)[..., None]).reshape(-1, 2, length),
+        target=target.reshape(-1, 2),
+        weight=jnp.repeat(jnp.where(jnp.sum(drawable, axis=1) >= 2, weight, 0).astype(weight.dtype), pairs),
     )
 
 

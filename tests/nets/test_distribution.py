@@ -48,6 +48,7 @@ def test_gaussian_against_scipy():
 def test_box_actions_are_scaled_and_clipped_where_bounded():
     dist = action_distribution(Box(jnp.array([-1.0, 0.0, -jnp.inf]), jnp.array([3.0, 1.0, jnp.inf]), (3,)))
     np.testing.assert_allclose(dist.to_env(jnp.array([0.0, 5.0, 5.0])), [1.0, 1.0, 5.0])
+    np.testing.assert_allclose(dist.from_env(dist.to_env(jnp.array([0.5, -1.0, 5.0]))), [0.5, -1.0, 5.0])
 
 
 def test_masked_actions_have_no_probability_and_finite_gradients():

@@ -14,6 +14,7 @@ from rlx.reward import (
     correct_prior,
     follow_up_reward,
     hierarchical_preference,
+    kl_penalised_reward,
     mine_pairs,
     mix_rewards,
     reaction_loss,
@@ -40,6 +41,44 @@ def test_spans_by_sign_are_a_loop():
         for s, m in zip(score, mask, strict=True)
     ]
     np.testing.assert_allclose(span_rewards(score, mask, weight, (low, high)), expected, rtol=1e-6)
+
+
+def test_the_price_of_a_completion_is_the_divergence_of_its_policy():
+    """Two tokens of three symbols, enumerated; and the policy gradient of the penalised reward is exact."""
+    logits, reference = RNG.normal(size=(2, 4, 3))  # of the first token, and of the second after each first one
+    completions = np.array([(i, j) for i in range(3) for j in range(3)])
+    gold, beta = RNG.normal(size=9), 0.3
+
+    def log_probs(logits):
+        table = jax.nn.log_softmax(jnp.asarray(logits))
+        return jnp.stack([table[0, completions[:, 0]], table[1 + completions[:, 0], completions[:, 1]]], axis=1)
+
+    reward = jnp.zeros((9, 2)).at[:, 1].set(gold)
+
+    def objective(logits):
+        of_policy, of_reference = log_probs(logits).sum(1), log_probs(reference).sum(1)
+        return jnp.exp(of_policy) @ (gold - beta * (of_policy - of_reference))
+
+    def surrogate(logits):
+        found = kl_penalised_reward(reward, log_probs(logits), log_probs(reference), jnp.ones((9, 2), bool), beta)
+        probability = jax.lax.stop_gradient(jnp.exp(log_probs(logits).sum(1)))
+        return probability @ (log_probs(logits).sum(1) * found.sum(1)), probability @ found.sum(1)
+
+    value, grad = jax.value_and_grad(objective)(logits)
+    found, expected = jax.grad(surrogate, has_aux=True)(logits)
+    np.testing.assert_allclose(found, grad, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(expected, value, rtol=1e-5)
+
+
+def test_padding_costs_nothing():
+    reward, policy, reference = RNG.normal(size=(3, 2, 4))
+    mask = np.arange(4) < np.array([[2], [4]])
+    policy[~mask] = -np.inf
+    found = np.asarray(kl_penalised_reward(reward, policy, reference, mask, 0.5))
+    np.testing.assert_allclose(found[mask], (reward - 0.5 * (policy - reference))[mask], rtol=1e-5)
+    np.testing.assert_array_equal(found[~mask], 0.0)
+    with pytest.raises(ValueError, match="coefficient"):
+        kl_penalised_reward(reward, policy, reference, mask, -1.0)
 
 
 def test_advantages_of_spans_are_returns_to_go():

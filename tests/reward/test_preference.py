@@ -13,10 +13,12 @@ import scipy.special
 from rlx.reward import (
     bootstrap_indices,
     flip_labels,
+    length_normalise,
     segment_score,
     swap_candidates,
     synthetic_teacher,
     to_pairs,
+    trex_pairs,
 )
 from rlx.types import PreferenceBatch
 
@@ -83,6 +85,76 @@ def test_drawn_pairs_differ_and_are_uniform():
     _, counts = np.unique(ids, return_counts=True)
     assert len(counts) == 6
     np.testing.assert_allclose(counts, 1000, atol=5 * np.sqrt(1000))
+
+
+def test_length_normalise_keeps_the_order_of_equally_long_answers_and_brings_long_ones_down():
+    score, length = RNG.uniform(0, 2, 50), RNG.integers(1, 9, 50)
+    found = np.asarray(length_normalise(score, length))
+    np.testing.assert_allclose(found, score / np.log(1 + length), rtol=1e-5)
+    assert length_normalise(jnp.ones(2), jnp.array([3, 9]))[1] < length_normalise(jnp.ones(2), jnp.array([3, 9]))[0]
+    with pytest.raises(ValueError, match="length must be a finite number"):
+        length_normalise(jnp.ones(1), jnp.array([-1]))
+
+
+def demonstrations(rank, lengths) -> PreferenceBatch:
+    """Of one query: step t of demonstration c has the number `100 c + t`."""
+    count, steps = len(lengths), max(lengths)
+    number = 100.0 * np.arange(count)[:, None] + np.arange(steps)
+    mask = np.arange(steps) < np.array(lengths)[:, None]
+    one = np.ones((1, count)) / count
+    return PreferenceBatch(number[None, ..., None], None, mask[None], one, rank=np.array([rank]), gold=one)
+
+
+def test_trex_pairs_are_pieces_of_the_demonstrations_that_their_ranks_judge():
+    rank, lengths, length = np.array([2, 0, 1, -1, 2]), [9, 12, 3, 12, 10], 5
+    made = trex_pairs(jax.random.key(0), demonstrations(rank, lengths), 4000, length)
+    first = np.asarray(made.obs[..., 0], int)[..., 0]
+    demo, start = first // 100, first % 100
+    assert np.all(demo[:, 0] != demo[:, 1])
+    for c in range(2):
+        valid = np.asarray(made.mask[:, c])
+        np.testing.assert_array_equal(valid.sum(1), np.minimum(np.array(lengths)[demo[:, c]], length))
+        steps = np.asarray(made.obs[:, c, :, 0], int)
+        expected = first[:, c, None] + np.arange(length)
+        np.testing.assert_array_equal(steps[valid], expected[valid])
+    difference = rank[demo[:, 1]] - rank[demo[:, 0]]
+    np.testing.assert_array_equal(made.target[:, 0], 0.5 + 0.5 * np.sign(difference))
+    np.testing.assert_array_equal(made.weight, 1.0)
+    later = np.where(difference > 0, start[:, 0] - start[:, 1], start[:, 1] - start[:, 0])
+    assert np.all(later[difference != 0] >= 0)
+    pairs, counts = np.unique(np.sort(demo, axis=1) @ [10, 1], return_counts=True)
+    assert set(pairs) == {1, 2, 4, 12, 14, 24}  # the third demonstration, of rank -1, is never drawn
+    np.testing.assert_allclose(counts, 4000 / 6, atol=5 * np.sqrt(4000 / 6))
+    ahead = start[(difference != 0) & (np.sort(demo, axis=1) @ [10, 1] == 1)].max()
+    assert ahead == 12 - length  # the best one's last piece is drawn too
+    assert made.gold is None
+    assert made.rank is None
+
+
+def test_trex_pairs_need_two_demonstrations():
+    made = trex_pairs(jax.random.key(0), demonstrations([0, -1], [4, 4]), 3, 2)
+    np.testing.assert_array_equal(made.weight, 0.0)
+    with pytest.raises(ValueError, match=r"length must be in \[1, 4\]"):
+        trex_pairs(jax.random.key(0), demonstrations([0, 1], [4, 4]), 3, 5)
+    with pytest.raises(ValueError, match=r"batch\.rank must be int"):
+        trex_pairs(jax.random.key(0), batch(), 3, 2)
+
+
+def test_pieces_of_the_better_demonstration_are_further_on():
+    """Demonstrations go along a line at different speeds. How far on a piece is agrees with the ranks in all pairs,
+    and in fewer of those whose pieces are drawn anywhere: late ones of slow demonstrations pass early ones of fast.
+    """
+    speed, steps, length = np.arange(1, 6) / 5, 20, 8
+    obs, mask = (speed[:, None] * np.arange(steps))[None], np.ones((1, 5, steps), bool)
+    ranked = PreferenceBatch(obs, None, mask, np.full((1, 5), 0.2), rank=np.arange(5)[None, ::-1])
+    made = trex_pairs(jax.random.key(0), ranked, 500, length)
+    far = np.asarray(made.obs).sum(-1)
+    np.testing.assert_array_equal(far[:, 0] > far[:, 1], made.target[:, 0] == 1)
+    demo = np.asarray(jax.random.randint(jax.random.key(1), (500, 2), 0, 5))
+    begin = RNG.integers(0, steps - length + 1, (500, 2))
+    middle = speed[demo] * (begin + (length - 1) / 2)
+    unequal = demo[:, 0] != demo[:, 1]
+    assert np.mean(((middle[:, 0] > middle[:, 1]) == (demo[:, 0] > demo[:, 1]))[unequal]) < 0.9
 
 
 def test_swap_and_flip_undo_themselves_and_differ_in_what_moves():
