@@ -23,7 +23,7 @@ from benchmarks.preferences.workloads import WORKLOADS
 from benchmarks.speed.report import machine
 
 FOLDER = ROOT / "benchmarks" / "preferences"
-SEEDS = {"rlx": 10, "imitation": 2}
+SEEDS = {"rlx": 10, "imitation": 5}
 MODULES = {"rlx": "own", "imitation": "time_imitation"}
 EPISODES = 20
 
@@ -37,7 +37,7 @@ def run_side(name: str, side: str, *, core: int, quick: bool) -> dict[str, Any]:
         "comparisons": workload.source["sessions"] if quick else workload.comparisons,
         "settings": workload.ppo,
         "source": workload.source,
-        "seeds": [1000 + i for i in range(min(2, SEEDS[side]) if quick else SEEDS[side])],
+        "seeds": [2000 + i for i in range(min(2, SEEDS[side]) if quick else SEEDS[side])],
         "episodes": EPISODES,
         "device": "cpu",
         "devices": 1,
