@@ -35,9 +35,7 @@ class Config:
 
     num_updates: int = 1_000  # of the learner in one iteration, after which the support is chosen anew
     support: int = 12  # preferences of the support: those of the front's value vectors, then evenly spread ones
-    num_corners: int = (
-        4  # corner weights trained for beside the support, the first half of the time; 4: the paper's code
-    )
+    num_corners: int = 4  # corner weights trained for beside the support, half of the time; 4: the paper's code
     episodes: int = 1  # to evaluate a preference with, not counted as environment steps; more where chance plays a part
     discount: float = 0.99  # of the evaluated returns, which should be the learner's
     dqn: dqn_module.Config = dataclasses.field(default_factory=dqn_module.Config)  # for Discrete actions; acts by GPI

@@ -34,9 +34,7 @@ class Config:
 
     batch_size: int = 256  # logged steps in a gradient step; 256: the paper
     learning_rate: float = 3e-4  # of Adam, for actor, critics and value; 3e-4: the paper
-    expectile: float = (
-        0.7  # of logged actions' values; 0.7: the paper (locomotion), 0.9 where good paths must be joined
-    )
+    expectile: float = 0.7  # of logged actions' values; 0.7: the paper (locomotion), 0.9: its mazes
     inverse_temperature: float = 3.0  # of the policy, per unit of return; 3: the paper (locomotion), 10 in its mazes
     max_weight: float = 100.0  # of a logged action in the policy's loss; 100: the paper
     discount: float = 0.99  # per step, for channels that do not say

@@ -22,12 +22,12 @@ import numpy as np
 from benchmarks.claims.claim import Claim, Condition
 from benchmarks.claims.reward_model import Parameters, fit, network, outputs, pair_loss, score, standardised
 from rlx.envs.bandit import draw_answers, gold_task
+from rlx.envs.users import follow_up, satisfied
 from rlx.reward import follow_up_reward, mine_pairs, pair_accuracy, tilt
 from rlx.types import Array, PreferenceBatch
 
 DIALOGUES, LABELS, QUERIES, CANDIDATES = 20_000, 500, 2000, 8
 TEST, POOL, BETA = 4000, 4096, 0.5
-SATISFIED = jnp.array([0.2, 0.2, 0.15, 0.15, 0.1, 0.1, 0.05, 0.05])  # of what is said next; unsatisfied: the reverse
 POSITIVE = jnp.arange(8) < 4
 LEARNING_RATE, BATCH = 1e-3, 64
 SHARE = 5  # updates of all other models for one of that on labels, which overfits
@@ -71,13 +71,12 @@ def one(seed: Array, steps: int) -> dict[str, Array]:
     judge(f"{LABELS} labels", score(model, test.response), score(model, pool.response))
 
     shown = draw_answers(task, next(keys), (DIALOGUES,), prompt)
-    satisfied = jax.random.bernoulli(next(keys), jax.nn.sigmoid(2 * shown.gold))
+    pleased = satisfied(next(keys), shown.gold)
     queries = draw_answers(task, next(keys), (QUERIES, CANDIDATES), prompt)
     said_key, said_order, mined_order = next(keys), next(keys), next(keys)
     said_start = network(next(keys), (8, 64, 8))
-    for name, informative in (("follow-ups", 1.0), ("uninformative follow-ups", 0.0)):
-        prob = jnp.where((informative * satisfied > 0)[:, None], SATISFIED, SATISFIED[::-1])
-        said = jax.random.categorical(said_key, jnp.log(prob))
+    for name, told_by in (("follow-ups", pleased), ("uninformative follow-ups", jnp.zeros_like(pleased))):
+        said = follow_up(said_key, told_by)
         model = fit(said_order, said_start, said_loss, (shown.response, said), steps, BATCH, LEARNING_RATE)
         judge(name, likelihood_reward(model, test.response), likelihood_reward(model, pool.response))
         batch = pairs(queries.response, jnp.full((QUERIES, CANDIDATES), 1 / CANDIDATES))

@@ -25,6 +25,7 @@ import numpy as np
 from benchmarks.claims.claim import Claim, Condition
 from benchmarks.claims.reward_model import Parameters, fit, network, score
 from rlx.envs.bandit import GoldTask, draw_answers, gold_task
+from rlx.envs.users import reaction_prob
 from rlx.reward import auroc, correct_prior, mix_rewards, preference_loss, reaction_loss, tilt
 from rlx.types import Array
 
@@ -53,7 +54,7 @@ def draw(task: GoldTask, key: Array, *shape: int) -> tuple[Array, Array, Array]:
     answers = draw_answers(task, answer_key, shape, jnp.zeros(8))
     farewell = jax.random.bernoulli(farewell_key, FAREWELLS, shape).astype(jnp.float32)
     features = jnp.concatenate([answers.response, farewell[..., None]], -1)
-    return features, answers.gold, jax.nn.sigmoid(SLOPE * answers.gold + TRICK * farewell - SHIFT)
+    return features, answers.gold, reaction_prob(answers.gold, TRICK * farewell, slope=SLOPE, level=-SHIFT)
 
 
 def reactions(parameters: Parameters, rows: tuple[Array, Array, Array]) -> Array:
