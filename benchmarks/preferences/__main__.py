@@ -37,6 +37,7 @@ def run_side(name: str, side: str, *, core: int, quick: bool) -> dict[str, Any]:
         "comparisons": workload.source["sessions"] if quick else workload.comparisons,
         "settings": workload.ppo,
         "source": workload.source,
+        "teacher": workload.teacher,
         "seeds": [2000 + i for i in range(min(2, SEEDS[side]) if quick else SEEDS[side])],
         "episodes": EPISODES,
         "device": "cpu",

@@ -25,7 +25,7 @@ def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
     rewards = preference_reward(
         comparisons=spec["comparisons"],
         total_steps=0.8 * spec["steps"],
-        teacher=functools.partial(synthetic_teacher, beta=1.0),  # as imitation's
+        teacher=functools.partial(synthetic_teacher, **spec["teacher"]),
         **source,
     )
     algorithm = ppo.make(ppo.Config(**spec["settings"]), env, env_params, rewards=rewards)

@@ -12,11 +12,12 @@ Result = Mapping[str, Any]
 HEAD = """# Learning from preferences
 
 Written by `python -m benchmarks.preferences`. An agent is trained by PPO on a reward that is learned from comparisons,
-which a program answers from the true reward (the better one with probability `sigmoid` of the difference of true
-returns). Both sides have the same number of environment steps and of comparisons. imitation has the settings of its
-own tutorial but for 20 iterations; those of rlx were chosen on seeds 0 to 9 for Pendulum, and are not tuned for
-CartPole. CPU seconds on one core, all seeds of rlx side by side in one program, those of imitation one after the other;
-the return is the true one, of the greedy policy over 20 episodes.
+which a program answers from the true reward: on Pendulum the better segment with probability `sigmoid` of the
+difference of true returns, on CartPole (rlx) the longer one, and a tie where both are equally long. Both sides have the
+same number of environment steps and of comparisons. imitation has the settings of its own tutorial but for 20
+iterations; those of rlx were chosen on seeds 0 to 9 for Pendulum, and are not tuned for CartPole. CPU seconds on one
+core, all seeds of rlx side by side in one program, those of imitation one after the other; the return is the true one,
+of the greedy policy over 20 episodes.
 
 The first judged run (seeds from 1000 on; imitation two) had -344 of rlx against -292 on Pendulum: after it rlx's
 observations were left as they are and its reward was fitted for 60 steps in place of 30, and the seeds begin at 2000.

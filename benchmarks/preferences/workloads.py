@@ -13,6 +13,7 @@ class Workload(NamedTuple):
     comparisons: int
     ppo: dict[str, Any]  # fields of `ppo.Config`
     source: dict[str, Any]  # arguments of `preference_reward`
+    teacher: dict[str, Any]  # of `synthetic_teacher`
     peer: dict[str, Any]  # of benchmarks/preferences/time_imitation.py
 
 
@@ -36,6 +37,7 @@ WORKLOADS = {
             "entropy_coefficient": 0.0,
         },
         {**SOURCE, "sessions": 20, "gradient_steps": 60},
+        {"beta": 1.0},  # as imitation's
         {"fragment": 100, "variable": False},
     ),
     "cartpole": Workload(
@@ -44,6 +46,7 @@ WORKLOADS = {
         200,
         {**PPO, "num_envs": 8, "num_minibatches": 4, "learning_rate": 1e-3, "decay_steps": 61_440},
         {**SOURCE, "sessions": 10, "gradient_steps": 30},
+        {"equal": 0.5},  # segments are as good as they are long: equally long ones are a tie
         {"fragment": 20, "variable": True},
     ),
 }
