@@ -98,7 +98,7 @@ def make(
       member: the learner of one scalar problem, given a weighting; PPO with `config.member` by default. It must learn
         the environment's own channels in their order, and have `Algorithm.learned`. Members of DQN or SAC that are
         made with `replay_axis=rlx.runtime.members.MEMBERS` learn from the steps of all; without `transfer`, whose sweep
-        trains them one by one.
+        trains them one by one: with it JAX finds the name "members" unbound.
       weights: `[population, m]` at the start; default evenly spaced for two objectives, else random.
 
     Raises:
@@ -110,7 +110,8 @@ def make(
     def utility(returns: Array, task: Task) -> Array:
         """Of returns in units of their ranges; divided so that the weights of a linear one, its gradient, sum to 1.
 
-        Learners such as SAC weigh the sum of rewards against other terms: its scale must not follow the ranges.
+        Learners such as SAC weigh the sum of rewards against other terms: its scale must not follow the ranges. The
+        divisor is the same for all kinds; the weights of the others sum to no more than 1, but for "pbi".
         """
         ideal = task.ideal / task.scale
         value = scalarise(returns / task.scale, task.weight, config.kind, ideal, mu=config.mu)

@@ -2,7 +2,10 @@
 
 Learns from segments and preferences between them, without a reward. An encoder gives each segment a context; a policy
 of state and context imitates the segment, in hindsight; and one more context is drawn to those of preferred segments
-and away from the others, as they are to and from it. The policy then acts in that context.
+and away from the others, as they are to and from it. The policy then acts in that context, made one of norm 1.
+
+    queries = ...  # a PreferenceBatch of pairs: `rlx.reward.learned.draw_queries`, answered
+    run = runtime.fit(oppo.make(oppo.Config(), env, env_params), total_steps=10_000, data=queries)
 """
 
 from __future__ import annotations
@@ -125,13 +128,14 @@ def make(config: Config, env: Environment, env_params: Any = None) -> Algorithm:
             orders = [
                 triplet_loss(anchor, *x, config.margin, squared=False) for x in ((first, second), (second, first))
             ]
-            return jnp.mean(weight * jnp.sum(batch.target * jnp.stack(orders, axis=1), axis=1))
+            each = weight * jnp.sum(batch.target * jnp.stack(orders, axis=1), axis=1)
+            return jnp.sum(each) / jnp.maximum(jnp.sum(weight), 1)
 
         towards = preference(jax.lax.stop_gradient(params["context"]), pair)
         moved = preference(params["context"], jax.lax.stop_gradient(pair))
         norm = unit_norm_loss(context).mean()
         total = imitation + config.preference_weight * towards + config.norm_weight * norm + moved
-        metrics = {"loss/imitation": imitation, "loss/preference": towards, "loss/norm": norm}
+        metrics = {"loss/imitation": imitation, "loss/preference": towards, "loss/context": moved, "loss/norm": norm}
         return total, metrics | {"context_norm": jnp.linalg.norm(params["context"])}
 
     def init(key: Array) -> State:

@@ -31,11 +31,11 @@ from rlx.value import returns_to_go
 class Config:
     """Settings of PCN. Floats may be traced (swept in one program); the rest fix the program's shape."""
 
-    num_episodes: int = 20  # played side by side in one update
+    num_episodes: int = 5  # played side by side in one update
     max_steps: int = 100  # of an episode, which is cut after as many; the environment's own limit may be lower
     buffer_size: int = 100  # episodes kept
     first_episodes: int = 50  # with random actions, which `init` takes
-    gradient_steps: int = 10  # in one update; fewer than a few for each new episode leave commands unanswered
+    gradient_steps: int = 50  # in one update; with half as many for an episode the far end of a front is often missed
     batch_size: int = 256  # steps of stored episodes in one gradient step; 256: morl-baselines
     learning_rate: float = 1e-3  # of Adam; 1e-3: morl-baselines
     epsilon: float = 0.1  # of a random action while collecting; 0: the paper, whose policy soon repeats itself

@@ -19,7 +19,7 @@ FOLLOW_UPS = (0.2, 0.2, 0.15, 0.15, 0.1, 0.1, 0.05, 0.05)
 def reaction_prob(gold: Array, trick: Array | float = 0.0, *, slope: float = 1.5, level: float = -5.0) -> Array:
     """The probability of a heart: `sigmoid(slope gold + trick + level)`, elementwise.
 
-    Hearts are rare: with the defaults one answer in sixty has one, if gold rewards are standard normal. `trick` is
+    Hearts are rare: with the defaults one answer in 55 has one, if gold rewards are standard normal. `trick` is
     what else pleases, in units of the logit: what a policy that is rewarded by hearts learns to do.
     """
     return jax.nn.sigmoid(slope * gold + trick + level)

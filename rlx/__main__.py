@@ -126,9 +126,9 @@ def _unknown(what: str, name: str, known: Iterable[str], otherwise: str = "") ->
 def _train(command: str, arguments: list[str]) -> None:
     algorithm = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
     if algorithm in OFFLINE:
-        raise UsageError(f"{algorithm} learns from data, which a program gives it: see scripts/offline_preferences.py")
+        raise UsageError(f"{algorithm} learns from data, which a program gives it: algos/{algorithm}.py says how")
     if algorithm is not None and algorithm not in ALGORITHMS:
-        raise UsageError(_unknown("algorithm", algorithm, ALGORITHMS))
+        raise UsageError(_unknown("algorithm", algorithm, (*ALGORITHMS, *OFFLINE)))
     parser = _training_parser(command, algorithm)
     options, flags = parser.parse_known_args(arguments)
     if options.help:
@@ -409,7 +409,10 @@ def _list(command: str, arguments: list[str]) -> None:
 
     from rlx import envs
 
-    for title, algorithms in (("algorithms", ALGORITHMS), ("algorithms that a program gives data", OFFLINE)):
+    for title, algorithms in (
+        ("algorithms", ALGORITHMS),
+        ("algorithms that learn from data, in programs", OFFLINE),
+    ):
         print(title)
         for name in algorithms:
             source = (Path(__file__).parent / "algos" / f"{name}.py").read_text()

@@ -167,7 +167,7 @@ class Algorithm(NamedTuple):
     init: Callable[[Array], PyTree]  # key -> state
     update: Callable[..., tuple[PyTree, dict[str, Any]]]  # (state, data=None) -> state, metrics
     policy: Callable[[PyTree], Policy]
-    # Environment steps that one update takes, over all its environments; its gradient steps where data is all it has.
+    # Environment steps that one update takes, over all its environments; gradient steps, where it only reads data.
     steps_per_update: int
     channels: tuple[Channel, ...]
     # What learning has changed (parameters, optimiser, statistics), without environments and replay: state -> learned,

@@ -63,6 +63,7 @@ def test_checkpoint_is_restored(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_reward_is_learned_by_one_program_and_used_by_another(tmp_path):
     learned = run("learned_reward.py", ["learn", "reward", "8192", "20"], tmp_path)
     assert re.search(r"true return after 8192 steps: -\d+\n20 comparisons, of which the members predict \d+%", learned)
@@ -71,6 +72,7 @@ def test_reward_is_learned_by_one_program_and_used_by_another(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_person_teaches_through_the_page(tmp_path):
     """The person prefers longer pieces; in the middle the program is killed and started again."""
     arguments = [str(ROOT / "scripts" / "label_preferences.py"), "run", "CartPole-v1", "22528", "20", "0"]

@@ -13,7 +13,7 @@ from rlx.types import Array
 def pcn_command(key: Array, returns: Array, horizon: Array, valid: Array | None = None) -> tuple[Array, Array]:
     """A little more than an episode of the front has reached: `(return, horizon)` to ask of the next one.
 
-    With a non-dominated row i (equal ones count once) and an objective j, drawn at random, and u uniform in [0, 1):
+    With a non-dominated row i (of equal ones the first) and an objective j, drawn at random, and u uniform in [0, 1):
 
         return = R_i + u std_j e_j,   horizon = max(h_i - 2, 1)
 

@@ -87,9 +87,11 @@ def kl_penalised_reward(
     """
     check.same_shape(reward=reward, log_prob=log_prob, reference_log_prob=reference_log_prob, mask=mask)
     check.in_range("coefficient", coefficient, 0.0)
+    nats = jnp.asarray(log_prob) - jnp.asarray(reference_log_prob)
     reward = jnp.asarray(reward)
-    price = jnp.asarray(coefficient, reward.dtype) * (jnp.asarray(log_prob) - jnp.asarray(reference_log_prob))
-    return jax.lax.stop_gradient(jnp.where(jnp.asarray(mask, bool), reward - price.astype(reward.dtype), 0))
+    reward = reward if jnp.issubdtype(reward.dtype, jnp.floating) else reward.astype(nats.dtype)
+    price = jnp.asarray(coefficient, reward.dtype) * nats.astype(reward.dtype)
+    return jax.lax.stop_gradient(jnp.where(jnp.asarray(mask, bool), reward - price, 0))
 
 
 def reaction_loss(

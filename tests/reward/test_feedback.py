@@ -26,6 +26,13 @@ from rlx.value import gae
 RNG = np.random.default_rng(0)
 
 
+def test_whole_rewards_are_penalised_too():
+    found = kl_penalised_reward(
+        jnp.array([0, 1]), jnp.array([2.0, 0.0]), jnp.zeros(2), jnp.ones(2, bool), coefficient=0.25
+    )
+    np.testing.assert_allclose(found, [-0.5, 1.0])
+
+
 def test_spans_sum_to_the_holistic_score():
     score, mask, weight = RNG.normal(size=(3, 8, 2)), RNG.random((3, 8, 2)) < 0.4, np.array([0.3, 2.0])
     rewards = span_rewards(score, mask, weight)

@@ -109,5 +109,7 @@ def test_refusals():
     spaces = Box(-3.0, 3.0, (3,)), Discrete(2)
     with pytest.raises(ValueError, match="to_pairs makes pairs"):
         fit_reward_model(KEY, queries, log, *spaces)
+    with pytest.raises(ValueError, match="options must be of"):
+        fit_reward_model(KEY, draw_queries(KEY, scalar, 3, LENGTH)[0], log, *spaces, aggregate="min")
     with pytest.raises(ValueError, match="obs and action"):
         fit_reward_model(KEY, draw_queries(KEY, scalar, 3, LENGTH)[0]._replace(action=None), log, *spaces)

@@ -13,10 +13,12 @@ import scipy.stats
 from rlx.runtime.replay import (
     add,
     add_priorities,
+    capacity_for,
     importance_weights,
     init_priorities,
     init_replay,
     n_step,
+    rows_of_all,
     sample_by_priority,
     sample_uniform,
     set_priorities,
@@ -127,6 +129,17 @@ def test_n_step_bootstraps_at_truncation_and_not_at_termination():
 def test_blocks_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="must divide capacity = 5; got 2"):
         init_replay(stream(np.random.default_rng(0), 2, 1), 5)
+
+
+def test_learners_along_an_axis_share_their_rows():
+    rows = stream(np.random.default_rng(0), 3, 4)
+    each = jax.tree.map(lambda x: jnp.stack([x, x + 100 if x.dtype == np.int32 else x]), rows)  # two learners
+    found = jax.vmap(lambda rows: rows_of_all(rows, "learners"), axis_name="learners")(each)
+    expected = np.concatenate([rows.stamp, rows.stamp + 100], axis=1)
+    np.testing.assert_array_equal(found.stamp, np.stack([expected, expected]))
+    assert rows_of_all(rows, None) is rows
+    assert capacity_for(rows, 100) == 27  # 9 blocks of 3 rows of 4
+    assert capacity_for(jax.tree.map(lambda x: x[0], found), 100) == 15
 
 
 def test_donated_ring_is_written_in_place():

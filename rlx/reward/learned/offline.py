@@ -15,6 +15,8 @@ from rlx.reward.preference import segment_score
 from rlx.space import Space
 from rlx.types import Array, EnvSpec, PreferenceBatch, Transition
 
+OPTIONS = {"members", "hidden", "activation", "bounded", "learning_rate", "batch_size", "flip_prob", "centred"}
+
 
 def draw_queries(
     key: Array,
@@ -59,6 +61,7 @@ def draw_queries(
     steps = log.terminated.shape[0]
     check.require(1 <= length <= steps, "length", length, f"in [1, {steps}], the rows of the log")
     reward = log.reward if gold is None else gold(log)
+    reward = reward[..., 0] if reward.ndim == 3 and reward.shape[-1] == 1 else reward
     check.require(reward.ndim == 2, "the log's reward", reward.shape, "of shape [T, B], or pass gold")
     rows = log.obs, log.action, reward, log.next_obs
     ring = Recent(rows, log.terminated | log.truncated, jnp.int32(0), jnp.int32(steps))
@@ -112,6 +115,8 @@ def fit_reward_model(
 
     Source: Christiano et al., "Deep Reinforcement Learning from Human Preferences" (2017).
     """
+    unknown = sorted(set(options) - OPTIONS)
+    check.require(not unknown, "options", unknown, f"of {sorted(OPTIONS)}")
     count, candidates = queries.target.shape
     check.require(candidates == 2, "queries.target", queries.target.shape, "of shape [B, 2]; to_pairs makes pairs")
     if queries.obs is None or queries.action is None:
