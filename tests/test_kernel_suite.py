@@ -1301,6 +1301,33 @@ TABLE = {
         )
         for signal in ("loss", "reward")
     },
+    "token_log_prob": Row(
+        policy.token_log_prob,
+        {"logits": normal(B, T, A), "token": integers(A - 1, B, T), "mask": flags(B, T)},
+        differentiated=("logits",),
+        extremes={"logits": np.full((B, T, A), [1e30, -1e30, 0, -np.inf])},
+    ),
+    **{
+        f"sequence_log_prob, {'mean' if mean else 'sum'}": Row(
+            policy.sequence_log_prob,
+            {"logits": normal(B, T, A), "token": integers(A - 1, B, T), "mask": flags(B, T)},
+            {"mean": mean},
+            ("logits",),
+            extremes={"logits": np.full((B, T, A), [1e30, -1e30, 0, -np.inf])},
+        )
+        for mean in (False, True)
+    },
+    "top_k_mass": Row(policy.top_k_mass, {"logits": normal(B, A)}, {"k": 2}, ("logits",)),
+    **{
+        f"top_k_entropy, {renormalise}": Row(
+            policy.top_k_entropy,
+            {"logits": normal(B, A)},
+            {"k": 2, "renormalise": renormalise},
+            ("logits",),
+            extremes={"logits": np.full((B, A), [1e30, -1e30, -np.inf, -np.inf])},
+        )
+        for renormalise in (False, True)
+    },
 }
 
 
