@@ -1301,6 +1301,92 @@ TABLE = {
         )
         for signal in ("loss", "reward")
     },
+    "token_log_prob": Row(
+        policy.token_log_prob,
+        {"logits": normal(B, T, A), "token": integers(A - 1, B, T), "mask": flags(B, T)},
+        differentiated=("logits",),
+        extremes={"logits": np.full((B, T, A), [1e30, -1e30, 0, -np.inf])},
+    ),
+    **{
+        f"sequence_log_prob, {'mean' if mean else 'sum'}": Row(
+            policy.sequence_log_prob,
+            {"logits": normal(B, T, A), "token": integers(A - 1, B, T), "mask": flags(B, T)},
+            {"mean": mean},
+            ("logits",),
+            extremes={"logits": np.full((B, T, A), [1e30, -1e30, 0, -np.inf])},
+        )
+        for mean in (False, True)
+    },
+    "top_k_mass": Row(policy.top_k_mass, {"logits": normal(B, A)}, {"k": 2}, ("logits",)),
+    **{
+        f"top_k_entropy, {renormalise}": Row(
+            policy.top_k_entropy,
+            {"logits": normal(B, A)},
+            {"k": 2, "renormalise": renormalise},
+            ("logits",),
+            extremes={"logits": np.full((B, A), [1e30, -1e30, -np.inf, -np.inf])},
+        )
+        for renormalise in (False, True)
+    },
+    **{
+        f"sequence_score, {name}": Row(
+            policy.sequence_score,
+            {"log_prob": uniform(-3, -0.1, B, T), "mask": flags(B, T)}
+            | ({} if name == "odds" else {"reference": uniform(-3, -0.1, B, T)}),
+            {"divergence": name, "mean": name == "odds"},
+            ("log_prob",),
+            () if name == "odds" else ("reference",),
+            {"log_prob": np.full((B, T), [0, -1e4, 0, -1e-9, 0, 0, -1e4])},
+        )
+        for name in ("reverse_kl", "js", "alpha", "odds")
+    },
+    **{
+        f"{name}, {', '.join(map(str, static.values()))}": Row(
+            getattr(policy, name),
+            {"log_prob": uniform(-3, -0.1, B, 2, T), "mask": flags(B, 2, T), "target": uniform(0, 1, B)}
+            | ({"reference": uniform(-3, -0.1, B, 2, T)} if with_reference else {}),
+            static,
+            ("log_prob",),
+            ("target", "reference") if with_reference else ("target",),
+            {"log_prob": np.full((B, 2, T), [0, -1e4, 0, -1e-9, 0, 0, -1e4]), "target": [0.0, 1.0, 0.5]},
+        )
+        for name, with_reference, static in (
+            *(
+                ("pairwise_preference_loss", True, {"link": link, "smoothing": 0.1})
+                for link in ("logistic", "exo", "discopop", "nca", "bco", "apo_zero", "apo_down", "sppo")
+            ),
+            ("dpo_loss", True, {"beta": 0.5}),
+            ("ipo_loss", True, {"mean": True}),
+            ("simpo_loss", False, {"margin": 0.5}),
+            ("cpo_loss", False, {"likelihood": 0.5}),
+            ("orpo_loss", False, {"weight": 0.3}),
+            ("cpl_loss", False, {"bias": 0.5}),
+        )
+    },
+    **{
+        name: Row(
+            kernel,
+            {
+                "log_prob": normal(B, T),
+                "mask": flags(B, T),
+                "desirable": uniform(0, 1, B),
+                "reference": normal(B, T),
+                baseline: uniform(0, 1),
+            },
+            differentiated=("log_prob",),
+            stopped=("desirable", "reference", baseline),
+            extremes={"log_prob": np.full((B, T), [0, -1e4, 0, 1e4, 0, 0, -1e4])},
+        )
+        for name, kernel, baseline in (
+            ("kto_loss", policy.kto_loss, "baseline"),
+            ("bco_loss", policy.bco_loss, "shift"),
+        )
+    },
+    "kl_baseline": Row(
+        policy.kl_baseline,
+        {"log_prob": uniform(0, 1, B, T), "mask": flags(B, T), "reference": uniform(-1, 0, B, T)},
+        stopped=("log_prob", "reference"),
+    ),
 }
 
 
