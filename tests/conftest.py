@@ -5,11 +5,8 @@
 small, and to compile them takes most of the time of the tests, with all optimisation up to twice as much.
 """
 
-import gc
 import os
 from pathlib import Path
-
-gc.set_threshold(100_000, 50, 100)  # compiled programs make millions of objects that stay, and are looked at in vain
 
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parent.parent / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
