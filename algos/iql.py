@@ -18,9 +18,8 @@ import jax.numpy as jnp
 import optax
 
 from rlx import check
-from rlx.algos.sac import LOG_STD_RANGE, action_bounds
 from rlx.nets import Network, prepare
-from rlx.nets.distribution import action_distribution, mask_logits
+from rlx.nets.distribution import LOG_STD_RANGE, action_bounds, action_distribution, mask_logits
 from rlx.policy import awr_weights
 from rlx.runtime.problem import initial_weights, pose
 from rlx.space import Box

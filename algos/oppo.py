@@ -18,9 +18,8 @@ import jax.numpy as jnp
 import optax
 
 from rlx import check
-from rlx.algos.sac import action_bounds
 from rlx.nets import Inputs, Network, prepare
-from rlx.nets.distribution import action_distribution, mask_logits
+from rlx.nets.distribution import action_bounds, action_distribution, mask_logits
 from rlx.reward import triplet_loss, unit_norm_loss
 from rlx.runtime.problem import pose
 from rlx.space import Box

@@ -21,6 +21,7 @@ import optax
 
 from rlx import check
 from rlx.nets import Network, prepare
+from rlx.nets.distribution import LOG_STD_RANGE, action_bounds
 from rlx.policy import sac_policy_loss, sac_temperature_loss, tanh_log_det
 from rlx.runtime.problem import initial_weights, pose, prefixed, reweigh, under_preferences
 from rlx.runtime.replay import Replay, Scored, add, capacity_for, init_replay, rows_of_all, sample_uniform, window
@@ -28,8 +29,6 @@ from rlx.runtime.rollout import EnvBatch, EpisodeSums, finished_episodes, init_e
 from rlx.space import Box
 from rlx.types import Algorithm, Array, Environment, Mean, Policy, PyTree, RewardSource, Transition, Weighting
 from rlx.value import greedy_action, td_loss, twin_min_target
-
-LOG_STD_RANGE = (-5.0, 2.0)  # of the Gaussian before squashing; CleanRL
 
 
 @dataclasses.dataclass(frozen=True)
@@ -354,17 +353,3 @@ def make(
         return state._replace(learner=learned)
 
     return Algorithm(init, update, policy, steps_per_update, channels, lambda state: state.learner, with_learned)
-
-
-def action_bounds(space: Box) -> tuple[Array, Array]:
-    """Lower and upper bounds `[D]` of the actions.
-
-    Raises:
-      ValueError: for a space that is not of rank 1, or not bounded.
-    """
-    check.require(len(space.shape) == 1, "shape of the action space", space.shape, "of rank 1")
-    for name, bound in (("lower", space.low), ("upper", space.high)):
-        # the "unbounded" of gymnax's classic control is above 1e30
-        check.in_range(f"the {name} bound of the action space", bound, -1e30, 1e30)
-    low, high = (jnp.broadcast_to(jnp.asarray(bound, jnp.float32), space.shape) for bound in (space.low, space.high))
-    return low, high

@@ -57,13 +57,12 @@ GPI-LS on DQN, MORL/D and PCN of rlx were worse than the peer's in the first jud
 against .372; .914 against .985; .894 against .996, and .927 against .995 with more seeds) and were changed after it.
 GPI-LS got layer normalisation, prioritised replay and three-step targets, the best of nine settings tried on seeds 0
 to 9. MORL/D got a shared replay, and an error was mended: weights divided by the ranges of returns shrank the rewards
-to a hundredth beside SAC's entropy bonus; its shares are now of a larger hypervolume, as all found policies include
-the better ones: in both runs that is about 278,000 and 313,000 of rlx against 300,000 and 298,000 of the peer. In PCN
-an error was mended too: equal episodes counted many times when a command was drawn, so that short ways were asked for
-most; and five episodes in place of ten go with 50 gradient steps, the best of four settings tried on seeds 0 to 19. In
-these four workloads there are more seeds than in the first run, of rlx ten, of the peer three or five; they begin at
-1000 as before, so rlx was judged again on seeds whose first results had been seen, though none of the settings was
-compared on them.
+to a hundredth beside SAC's entropy bonus; all policies that any side found, of which its shares are, now include the
+better ones, so they do not compare with those of the first run. In PCN an error was mended too: equal episodes counted
+many times when a command was drawn, so that short ways were asked for most; and five episodes in place of ten go with
+50 gradient steps, the best of four settings tried on seeds 0 to 19. In these four workloads there are more seeds than
+in the first run, of rlx ten, of the peer three or five; they begin at 1000 as before, so rlx was judged again on seeds
+whose first results had been seen, though none of the settings was compared on them.
 
 While the programs were made to work they ran on some of the judging seeds too. After that the tabular task was given
 20,000 steps in place of 10,000, in which the peer had not found the whole front; MORL/D 5,760 in place of 9,600, to

@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from rlx import check
 from rlx.policy import categorical_entropy, gaussian_entropy
 from rlx.space import Box, Discrete, MultiDiscrete, Space
 
+LOG_STD_RANGE = (-5.0, 2.0)  # of Gaussian actions in [-1, 1], where a network bounds its deviations; CleanRL
 _MASKED = -1e9  # finite, so that entropy and gradients are; its probability is exactly zero in float32
 
 
@@ -45,6 +47,20 @@ class ActionDistribution(NamedTuple):
 def mask_logits(logits: jax.Array, mask: jax.Array | None) -> jax.Array:
     """Give masked actions (false) probability zero."""
     return logits if mask is None else jnp.where(mask, logits, _MASKED)
+
+
+def action_bounds(space: Box) -> tuple[jax.Array, jax.Array]:
+    """Lower and upper bounds `[D]` of the actions.
+
+    Raises:
+      ValueError: for a space that is not of rank 1, or not bounded.
+    """
+    check.require(len(space.shape) == 1, "shape of the action space", space.shape, "of rank 1")
+    for name, bound in (("lower", space.low), ("upper", space.high)):
+        # the "unbounded" of gymnax's classic control is above 1e30
+        check.in_range(f"the {name} bound of the action space", bound, -1e30, 1e30)
+    low, high = (jnp.broadcast_to(jnp.asarray(bound, jnp.float32), space.shape) for bound in (space.low, space.high))
+    return low, high
 
 
 def action_distribution(space: Space) -> ActionDistribution:

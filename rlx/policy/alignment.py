@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from rlx import check
-from rlx.policy.link import Link, link_loss
+from rlx.policy.link import Link, corrected_target, link_loss
 from rlx.policy.sequence import widened
 from rlx.types import Array
 
@@ -104,6 +104,8 @@ def pairwise_preference_loss(
         loss = weight (t'' L(1, 2) + (1 - t'') L(2, 1)) + likelihood NLL(chosen)
 
     The margin is by how much the preferred one has to be ahead, so it changes sign in the term of the other order.
+    `flip_prob` is here what it is to `rlx.reward.preference_loss` with `unbiased`: the clean loss in the mean over
+    flips, not the likelihood of noisy labels.
     `NLL(chosen) = -(t r_1 + (1 - t) r_2)` with r the sum (the mean) of log-probabilities. Tokens of the longer
     candidate past the length of the shorter one count `tail` times in its score, the reference's with them. Links:
 
@@ -179,8 +181,7 @@ def pairwise_preference_loss(
         jax.lax.stop_gradient(jnp.asarray(x, score.dtype))
         for x in (target, beta, bias, margin, weight, smoothing, flip_prob, likelihood)
     )
-    label = (1 - smoothing) * target + smoothing * (1 - target)
-    label = (label - flip_prob) / (1 - 2 * flip_prob)
+    label = corrected_target(target, smoothing, flip_prob)
     ahead = margin * jnp.sign(2 * target - 1)
     first, second = beta * score[..., 0], beta * score[..., 1]
     forward = _pair_loss(link, first, second, first - bias * second - ahead, label)

@@ -74,6 +74,17 @@ def link_prob(z: Array, link: Link = "logistic") -> Array:
     return jax.nn.sigmoid(z) if link == "logistic" else jnp.exp(_log_normal_cdf(z))
 
 
+def corrected_target(target: Array, smoothing: Array, flip_prob: Array) -> Array:
+    """The target by which a loss of both orders is weighed: smoothed, and cleared in the mean of flipped labels.
+
+        t' = (1 - smoothing) t + smoothing (1 - t),   (t' - flip_prob) / (1 - 2 flip_prob)
+
+    Natarajan et al., "Learning with Noisy Labels" (2013): in the mean over flips the loss is that of the clean label.
+    """
+    smoothed = (1 - smoothing) * target + smoothing * (1 - target)
+    return (smoothed - flip_prob) / (1 - 2 * flip_prob)
+
+
 def _log_normal_cdf(z: Array) -> Array:
     wide = z.astype(jnp.promote_types(z.dtype, jnp.float32))  # log_ndtr takes no half precision
     return jax.scipy.special.log_ndtr(wide).astype(z.dtype)

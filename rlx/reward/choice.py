@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from rlx import check
-from rlx.policy.link import Link, link_loss
+from rlx.policy.link import Link, corrected_target, link_loss
 from rlx.types import Array
 
 
@@ -75,15 +75,15 @@ def preference_loss(
         jax.lax.stop_gradient(jnp.asarray(x, dtype)) for x in (target, margin, scale, weight, smoothing)
     )
     z = scale * difference - margin * jnp.sign(2 * target - 1)
-    smoothed = (1 - smoothing) * target + smoothing * (1 - target)
+    noise = jnp.zeros((), dtype)
     if unbiased:
         if flip_prob is None:
             raise ValueError("flip_prob must be given with unbiased; got None")
         check.in_range("flip_prob", flip_prob, 0.0, 0.5, open_high=True)
         noise = jax.lax.stop_gradient(jnp.asarray(flip_prob, dtype))
-        smoothed = (smoothed - noise) / (1 - 2 * noise)  # the same two losses, collected
         flip_prob = None
-    return weight * (smoothed * link_loss(z, link, flip_prob) + (1 - smoothed) * link_loss(-z, link, flip_prob))
+    label = corrected_target(target, smoothing, noise)
+    return weight * (label * link_loss(z, link, flip_prob) + (1 - label) * link_loss(-z, link, flip_prob))
 
 
 def plackett_luce_loss(score: Array, rank: Array, mask: Array | None = None, top: int | None = None) -> Array:

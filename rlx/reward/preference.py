@@ -235,7 +235,7 @@ def trex_pairs(key: Array, batch: PreferenceBatch, pairs: int, length: int) -> P
     per_query = ("prompt", "prompt_mask", "annotator", "principle", "source")
     fields: dict[str, Any] = {name: jax.tree.map(cut, getattr(batch, name)) for name in per_step}
     fields |= {name: jax.tree.map(lambda x: jnp.repeat(x, pairs, axis=0), getattr(batch, name)) for name in per_query}
-    dtype = jnp.result_type(batch.target, jnp.float32)
+    dtype = jnp.result_type(batch.target, float)
     weight = jnp.ones(len(rank), dtype) if batch.weight is None else jnp.asarray(batch.weight)
     target = jnp.where(better == better[..., ::-1], 0.5, better).astype(dtype)
     return PreferenceBatch(

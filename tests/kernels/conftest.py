@@ -1,0 +1,6 @@
+"""Makes `row` and the rows of each package importable here."""
+
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
