@@ -95,6 +95,7 @@ def pairwise_preference_loss(
     smoothing: Array | float = 0.0,
     flip_prob: Array | float = 0.0,
     likelihood: Array | float = 0.0,
+    tail: Array | float = 1.0,
 ) -> Array:
     """The loss of a preference between two sequences under a policy; direct alignment's methods are its settings.
 
@@ -105,7 +106,8 @@ def pairwise_preference_loss(
     The margin is by how much the preferred one has to be ahead, so it changes sign in the term of the other order.
     `flip_prob` is here what it is to `rlx.reward.preference_loss` with `unbiased`: the clean loss in the mean over
     flips, not the likelihood of noisy labels.
-    `NLL(chosen) = -(t r_1 + (1 - t) r_2)` with r the sum (the mean) of log-probabilities. Links:
+    `NLL(chosen) = -(t r_1 + (1 - t) r_2)` with r the sum (the mean) of log-probabilities. Tokens of the longer
+    candidate past the length of the shorter one count `tail` times in its score, the reference's with them. Links:
 
     - of `z`: "logistic", "probit", "hinge", "square" as in `link_loss`; "discopop": `-log sigmoid(z)` turned into
       `exp(-z)` by the share `sigmoid(z / 0.05)`; "exo": `KL(sigmoid(+-z) || t'')`
@@ -114,7 +116,8 @@ def pairwise_preference_loss(
       `(a - 1/2)^2 + (b + 1/2)^2`
 
     Settings, beyond those that have a name (`dpo_loss`, `ipo_loss`, `simpo_loss`, `cpo_loss`, `orpo_loss`, `cpl_loss`):
-    cDPO `smoothing = e`; robust DPO `flip_prob = e`; f-DPO `divergence`; SLiC "hinge" without and RSO with a reference;
+    cDPO `smoothing = e`; robust DPO `flip_prob = e`; f-DPO `divergence`; LD-DPO `tail`; SLiC "hinge" without and RSO
+    with a reference;
     EXO "exo" with `smoothing = 1e-3`; RPO `likelihood`; MODPO `beta / w_k` and the other objectives' weighted reward
     difference over `w_k` as `margin`; SPPO "sppo" with `weight = 1 / beta^2`; DNO a soft target with the last policy as
     reference; INPO that of IPO with a geometric mixture of reference and last policy.
@@ -125,7 +128,7 @@ def pairwise_preference_loss(
       target: `[...]` in [0, 1].
       reference: `[..., 2, T]`, or None for a method without one.
       link, mean, divergence, alpha: see above and `sequence_score`.
-      beta, bias, margin, weight, smoothing, flip_prob, likelihood: numbers, or arrays that broadcast to `[...]`.
+      beta, bias, margin, weight, smoothing, flip_prob, likelihood, tail: numbers, or arrays that broadcast to `[...]`.
 
     Returns:
       The loss, `[...]`. Its gradient goes to `log_prob` alone. The implicit reward of a candidate is `beta` times
@@ -149,13 +152,13 @@ def pairwise_preference_loss(
     Contrastive Alignment of Language Models with Explicit Rewards" (2024); D'Oosterlinck et al., "Anchored Preference
     Optimization and Contrastive Revisions" (2024); Wu et al., "Self-Play Preference Optimization for Language Model
     Alignment" (2024); Lu et al., "Discovering Preference Optimization Algorithms with and for Large Language Models"
-    (2024).
+    (2024); Liu et al., "Length Desensitization in Direct Preference Optimization" (2024) for `tail`.
     """
     check.require(link in get_args(PairLink), "link", link, f"one of {get_args(PairLink)}")
     shape = jnp.shape(log_prob)
     check.require(len(shape) >= 2 and shape[-2] == 2, "log_prob", shape, "of shape [..., 2, T]")
     check.require(jnp.shape(target) == shape[:-2], "target", jnp.shape(target), f"of shape {shape[:-2]}")
-    for name, value in (("target", target), ("smoothing", smoothing)):
+    for name, value in (("target", target), ("smoothing", smoothing), ("tail", tail)):
         check.in_range(name, value, 0.0, 1.0)
     check.in_range("flip_prob", flip_prob, 0.0, 0.5, open_high=True)
     check.positive("beta", beta)
@@ -168,7 +171,12 @@ def pairwise_preference_loss(
         check.in_range("smoothing", smoothing, 0.0, 1.0, open_low=True, open_high=True)
         check.require(isinstance(flip_prob, int | float) and flip_prob == 0, "flip_prob", flip_prob, "0 for link 'exo'")
 
-    score = widened(sequence_score(widened(log_prob), mask, reference, mean=mean, divergence=divergence, alpha=alpha))
+    scored, scored_reference = widened(log_prob), reference
+    if not (isinstance(tail, int | float) and tail == 1):
+        share = _share(mask, tail)
+        scored = scored * share
+        scored_reference = None if reference is None else widened(reference) * share
+    score = sequence_score(scored, mask, scored_reference, mean=mean, divergence=divergence, alpha=alpha)
     target, beta, bias, margin, weight, smoothing, flip_prob, likelihood = (
         jax.lax.stop_gradient(jnp.asarray(x, score.dtype))
         for x in (target, beta, bias, margin, weight, smoothing, flip_prob, likelihood)
@@ -342,6 +350,99 @@ def cpl_loss(
     return pairwise_preference_loss(log_prob, mask, target, reference, beta=temperature, bias=bias)
 
 
+def aot_loss(
+    log_prob: Array,
+    mask: Array,
+    target: Array,
+    reference: Array,
+    *,
+    beta: Array | float = 0.1,
+    smoothing: Array | float = 0.0,
+    paired: bool = True,
+) -> Array:
+    """Alignment by optimal transport: the whole batch of margins is to lie above the reference's, rank by rank.
+
+        z_i = beta (sort_B(v_w - v_l)_i - sort_B(u_w - u_l)_i)   paired, v the policy's sums, u the reference's
+        z_i = beta (sort_B(rho_w)_i - sort_B(rho_l)_i)           not paired, rho = v - u
+        loss_i = -(1 - smoothing) log sigmoid(z_i) - smoothing log sigmoid(-z_i)
+
+    Sorting joins the rows of a batch: `loss_i` belongs to a rank and not to row i, and micro-batches have another
+    loss than the whole. All rows count, so there is no padding of the batch.
+
+    Shapes: `[B, 2, T]`, bool `[B, 2, T]`, `[B]`, `[B, 2, T]` -> `[B]` in rising order of the margins. Differentiated:
+    `log_prob`. The first is the chosen one where `target >= 1/2`.
+
+    Usual mistake: to shuffle unpaired answers into pairs for `paired`, which compares other margins.
+
+    >>> log_prob = jnp.array([[[-1.0], [-1.0]], [[-2.0], [-4.0]]])
+    >>> mask, target = jnp.ones((2, 2, 1), bool), jnp.ones(2)
+    >>> [round(x, 4) for x in aot_loss(log_prob, mask, target, jnp.zeros((2, 2, 1)), beta=1.0).tolist()]
+    [0.6931, 0.1269]
+
+    Raises:
+      ValueError: for shapes that differ or are not `[B, 2, T]`, or a number out of range.
+
+    Source: Melnyk et al., "Distributional Preference Alignment of LLMs via Optimal Transport" (2024).
+    """
+    shape = jnp.shape(log_prob)
+    check.require(len(shape) == 3 and shape[1] == 2, "log_prob", shape, "of shape [B, 2, T]")
+    check.require(jnp.shape(target) == shape[:1], "target", jnp.shape(target), f"of shape {shape[:1]}")
+    check.in_range("target", target, 0.0, 1.0)
+    check.in_range("smoothing", smoothing, 0.0, 1.0)
+    check.positive("beta", beta)
+    check.same_shape(log_prob=log_prob, reference=reference)
+    policy, base = _total(log_prob, mask, None, False), jax.lax.stop_gradient(_total(reference, mask, None, False))
+    first = jax.lax.stop_gradient(jnp.asarray(target)) >= 0.5
+    swap = lambda x: jnp.where(first[:, None], x, x[:, ::-1])  # noqa: E731
+    policy, base = swap(policy), swap(base)
+    if paired:
+        ahead = jnp.sort(policy[:, 0] - policy[:, 1]) - jnp.sort(base[:, 0] - base[:, 1])
+    else:
+        ahead = jnp.sort(policy[:, 0] - base[:, 0]) - jnp.sort(policy[:, 1] - base[:, 1])
+    beta, smoothing = (jax.lax.stop_gradient(jnp.asarray(x, ahead.dtype)) for x in (beta, smoothing))
+    loss = -(1 - smoothing) * jax.nn.log_sigmoid(beta * ahead) - smoothing * jax.nn.log_sigmoid(-beta * ahead)
+    return loss.astype(jnp.result_type(log_prob))
+
+
+def value_bias_term(
+    log_prob: Array,
+    mask: Array,
+    reference: Array | None = None,
+    *,
+    coefficient: Array | float,
+    mean: bool = False,
+) -> Array:
+    """Optimism or pessimism about what the data do not show, to be added to a pair loss.
+
+        coefficient (sum_t log p_t - log r_t)    of a sequence from the calibration distribution
+
+    If implicit rewards `beta log(p / r)` are shifted to have mean zero under that distribution, the value of the best
+    policy for them is minus `beta` times the mean of `log(p / r)` there. So with `coefficient > 0` a loss prefers
+    rewards under which much can be gained (optimism, for exploring), with `coefficient < 0` those under which little
+    can (pessimism, for data that are fixed). Settings: SELM `alpha beta`, sequences of the last policy, which is the
+    reference; XPO `alpha`, sequences of the reference, without `reference`; VPO online `alpha beta`, offline
+    `-alpha beta` and chosen sequences; RPO (DPO with the likelihood of the chosen) the same, or `mean` in its code.
+
+    Shapes: `[..., T]`, bool `[..., T]`, `[..., T]`, `coefficient` broadcasts to `[...]` -> `[...]`. Differentiated:
+    `log_prob`.
+
+    Usual mistake: the sign. Optimism *lowers* the likelihood of the calibration sequences.
+
+    >>> value_bias_term(jnp.array([-1.0, -2.0]), jnp.ones(2, bool), coefficient=0.5).item()
+    -1.5
+
+    Raises:
+      ValueError: for shapes that differ, or a coefficient that is not finite.
+
+    Source: Cen et al., "Value-Incentivized Preference Optimization" (2025); Zhang et al., "Self-Exploring Language
+    Models" (2024); Xie et al., "Exploratory Preference Optimization" (2024); Liu et al., "Provably Mitigating
+    Overoptimization in RLHF: Your SFT Loss is Implicitly an Adversarial Regularizer" (2024).
+    """
+    check.in_range("coefficient", coefficient)
+    rho = _total(log_prob, mask, reference, mean)
+    return (jax.lax.stop_gradient(jnp.asarray(coefficient, rho.dtype)) * rho).astype(jnp.result_type(log_prob))
+
+
 def kl_baseline(log_prob: Array, mask: Array, reference: Array) -> Array:
     """KTO's point of reference: how far the policy has moved, `max(0, mean_b rho_b)` over unrelated sequences.
 
@@ -460,6 +561,15 @@ def _pair_loss(link: str, a: jax.Array, b: jax.Array, z: jax.Array, label: jax.A
     if link == "sppo":
         return jnp.square(a - 0.5) + jnp.square(b + 0.5)
     return link_loss(z, link)  # pyright: ignore[reportArgumentType]
+
+
+def _share(mask: Array, tail: Array | float) -> jax.Array:
+    """How much each token counts: `tail` past the length of the shorter candidate."""
+    mask = jnp.asarray(mask, bool)
+    place = jnp.cumsum(mask, axis=-1)
+    shared = jnp.min(place[..., -1:], axis=-2, keepdims=True)
+    tail = jax.lax.stop_gradient(widened(tail))
+    return jnp.where(place <= shared, 1, tail[..., None, None])
 
 
 def _total(log_prob: Array, mask: Array, reference: Array | None, mean: bool) -> jax.Array:

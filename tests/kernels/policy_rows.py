@@ -5,6 +5,22 @@ from row import FAR, LOGITS, A, B, Row, T, flags, integers, mask, normal, target
 
 from rlx import policy
 
+PAIRS = {
+    "log_prob": uniform(-3, -0.1, B, 2, T),
+    "mask": flags(B, 2, T),
+    "target": uniform(0, 1, B),
+    "reference": uniform(-3, -0.1, B, 2, T),
+}
+SEQUENCES = {"log_prob": uniform(-3, -0.1, B, T), "mask": flags(B, T)}
+EXTREME_SEQUENCES = np.full((B, T), [0, -1e4, 0, -1e-9, 0, 0, -1e4])
+EXTREME_PAIRS = np.full((B, 2, T), [0, -1e4, 0, -1e-9, 0, 0, -1e4])
+EDGE = np.array([[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]])
+GAME = {
+    "log_policy": lambda rng: np.log(rng.dirichlet(np.ones(A), B)),
+    "preference": uniform(0, 1, B, A, A),
+    "log_reference": lambda rng: np.log(rng.dirichlet(np.ones(A), B)),
+}
+
 ROWS = {
     "policy_gradient_loss": Row(
         policy.policy_gradient_loss,
@@ -222,5 +238,204 @@ ROWS = {
         policy.kl_baseline,
         {"log_prob": uniform(0, 1, B, T), "mask": flags(B, T), "reference": uniform(-1, 0, B, T)},
         stopped=("log_prob", "reference"),
+    ),
+    "pairwise_preference_loss, tail": Row(
+        policy.pairwise_preference_loss,
+        PAIRS | {"tail": uniform(0, 1)},
+        differentiated=("log_prob",),
+        stopped=("target", "reference", "tail"),
+        extremes={"log_prob": EXTREME_PAIRS},
+    ),
+    **{
+        f"aot_loss, {paired}": Row(
+            policy.aot_loss,
+            PAIRS | {"smoothing": uniform(0, 0.5)},
+            {"paired": paired},
+            ("log_prob",),
+            ("target", "reference"),
+            {"log_prob": EXTREME_PAIRS},
+        )
+        for paired in (True, False)
+    },
+    "value_bias_term": Row(
+        policy.value_bias_term,
+        SEQUENCES | {"reference": normal(B, T), "coefficient": normal()},
+        differentiated=("log_prob",),
+        stopped=("reference", "coefficient"),
+    ),
+    "reward_difference_loss": Row(
+        policy.reward_difference_loss,
+        {"score": normal(B, A), "reward": normal(B, A), "beta": uniform(0.1, 1)},
+        differentiated=("score",),
+        stopped=("reward", "beta"),
+        extremes={"score": np.outer(FAR, np.ones(A))},
+    ),
+    "leave_one_out_advantage": targets(policy.leave_one_out_advantage, reward=normal(B, A)),
+    **{
+        f"sequence_policy_loss, {clipped}": Row(
+            policy.sequence_policy_loss,
+            SEQUENCES
+            | {"advantage": normal(B)}
+            | ({"behaviour_log_prob": uniform(-3, -0.1, B, T), "clip": uniform(0.1, 0.3)} if clipped else {}),
+            differentiated=("log_prob",),
+            stopped=("advantage", "behaviour_log_prob") if clipped else ("advantage",),
+            extremes={"log_prob": EXTREME_SEQUENCES},
+        )
+        for clipped in (True, False)
+    },
+    **{
+        f"p3o_loss, {how}": Row(
+            policy.p3o_loss,
+            {
+                "log_prob": uniform(-3, -0.1, B, 2, T),
+                "mask": flags(B, 2, T),
+                "reward": normal(B, 2),
+                "behaviour_log_prob": uniform(-3, -0.1, B, 2, T),
+                "clip": uniform(0.1, 0.3),
+            },
+            {"how": how},
+            ("log_prob",),
+            ("reward", "behaviour_log_prob", "clip"),
+            {"log_prob": EXTREME_PAIRS},
+        )
+        for how in ("separate", "joint")
+    },
+    "prdp_loss": Row(
+        policy.prdp_loss,
+        {
+            "log_prob": uniform(-3, -0.1, B, A, T),
+            "mask": flags(B, A, T),
+            "reward": normal(B, A),
+            "reference": uniform(-3, -0.1, B, A, T),
+            "behaviour_log_prob": uniform(-3, -0.1, B, A, T),
+            "beta": uniform(0.1, 1),
+            "clip": uniform(0.1, 2),
+        },
+        differentiated=("log_prob",),
+        stopped=("reward", "reference", "behaviour_log_prob", "beta", "clip"),
+        extremes={"log_prob": np.full((B, A, T), [0, -1e4, 0, -1e-9, 0, 0, -1e4])},
+    ),
+    "geometric_reference": targets(
+        policy.geometric_reference, reference=normal(B), log_prob=normal(B), weight=uniform(0, 1)
+    ),
+    "mixture_logits": targets(
+        policy.mixture_logits, reference_logits=normal(B, A), logits=normal(B, A), weight=uniform(0, 1)
+    ),
+    **{
+        f"nash_md_loss, {kl}": Row(
+            policy.nash_md_loss,
+            SEQUENCES | {"reference": uniform(-3, -0.1, B, T), "win_prob": uniform(0, 1, B), "beta": uniform(0, 1)},
+            {"kl": kl},
+            # its gradient is not that of its value
+            stopped=("reference", "win_prob", "beta"),
+            extremes={"log_prob": EXTREME_SEQUENCES},
+        )
+        for kl in ("token", "sequence", "to_go")
+    },
+    "duality_gap": Row(
+        policy.duality_gap,
+        GAME | {"temperature": uniform(0.1, 1)},
+        differentiated=("log_policy", "preference", "log_reference"),
+        extremes={"log_policy": np.log(EDGE), "temperature": np.array(0.0)},
+    ),
+    "nash_step": Row(
+        policy.nash_step,
+        GAME | {"eta": uniform(1, 2), "temperature": uniform(0.1, 1)},
+        differentiated=("log_policy", "preference", "log_reference"),
+        stopped=("eta", "temperature"),
+        extremes={"preference": np.full((B, A, A), 1e3)},
+    ),
+    **{
+        f"f_dpg_loss, {divergence}": Row(
+            policy.f_dpg_loss,
+            {
+                "log_prob": uniform(-3, -0.1, B),
+                "log_target": uniform(-3, -0.1, B),
+                "log_behaviour": uniform(-3, -0.1, B),
+                "log_partition": normal(),
+                "baseline": normal(),
+            },
+            {"divergence": divergence},
+            # its gradient is not that of its value
+            stopped=("log_target", "log_behaviour", "log_partition", "baseline"),
+            extremes={"log_prob": -np.abs(FAR), "log_behaviour": np.array([-1e4, 0.0, -1e4])},
+        )
+        for divergence in ("forward_kl", "reverse_kl", "js", "tv", "chi2", "reverse_chi2")
+    },
+    "log_partition": Row(
+        policy.log_partition,
+        {"log_target": normal(B, A), "log_behaviour": normal(B, A)},
+        differentiated=("log_target",),
+        stopped=("log_behaviour",),
+        extremes={"log_target": np.full((B, A), [1e4, -1e4, 0, -np.inf])},
+    ),
+    "fit_gdc": targets(
+        policy.fit_gdc, feature=normal(40, 2), moment=uniform(-0.3, 0.3, 2), log_weight=uniform(-0.1, 0.1, 40)
+    ),
+    "denoise_log_prob": Row(
+        policy.denoise_log_prob,
+        {"sample": normal(B, A), "mean": normal(B, A), "std": uniform(0.5, 1)},
+        differentiated=("mean", "std"),
+        stopped=("sample",),
+        extremes={"sample": np.outer(FAR, np.ones(A))},
+    ),
+    "d3po_loss": Row(
+        policy.d3po_loss,
+        PAIRS | {"clip": uniform(0.5, 0.9)},
+        differentiated=("log_prob",),
+        stopped=("target", "reference", "clip"),
+        extremes={"log_prob": EXTREME_PAIRS},
+    ),
+    "diffusion_dpo_loss": Row(
+        policy.diffusion_dpo_loss,
+        {
+            "noise": normal(B, 2, A),
+            "prediction": normal(B, 2, A),
+            "reference_prediction": normal(B, 2, A),
+            "target": uniform(0, 1, B),
+            "beta": uniform(0.1, 1),
+        },
+        differentiated=("prediction",),
+        stopped=("noise", "reference_prediction", "target", "beta"),
+        extremes={"prediction": np.full((B, 2, A), 1e4)},
+    ),
+    "user_embedding": Row(
+        policy.user_embedding,
+        {"feature": normal(B, T, 2, A), "target": uniform(0, 1, B, T), "mask": flags(B, T)},
+        differentiated=("feature",),
+        stopped=("target",),
+    ),
+    "label_pair": targets(policy.label_pair, score=normal(B, 2)),
+    "best_worst_pair": targets(policy.best_worst_pair, score=normal(B, A), mask=flags(B, A)),
+    "anchored_future_pairs": targets(
+        policy.anchored_future_pairs, past=normal(B, A), present=normal(B, A), future=normal(B, T)
+    ),
+    "multi_head_dpo_loss": Row(
+        policy.multi_head_dpo_loss,
+        {
+            "log_prob": uniform(-3, -0.1, 2, B, 2, T),
+            "mask": flags(B, 2, T),
+            "target": uniform(0, 1, B),
+            "reference": uniform(-3, -0.1, B, 2, T),
+            "objective": integers(2, B),
+        },
+        differentiated=("log_prob",),
+        stopped=("target", "reference"),
+        extremes={"log_prob": np.stack([EXTREME_PAIRS] * 2)},
+    ),
+    "combine_heads": Row(
+        policy.combine_heads,
+        {"logits": normal(2, B, A), "weight": uniform(0.1, 1, 2)},
+        differentiated=("logits",),
+        stopped=("weight",),
+        extremes={"logits": np.full((2, B, A), [1e4, -1e4, 0, -1e30])},
+    ),
+    "rank_correlation": targets(policy.rank_correlation, first=normal(B, T), second=normal(B, T)),
+    "length_report": targets(policy.length_report, mask=mask(B, T), reward=normal(B), reference_mask=mask(B, T)),
+    "length_controlled_win_rate": targets(
+        policy.length_controlled_win_rate, win=uniform(0, 1, 40), length_difference=normal(40)
+    ),
+    "objective_mismatch": targets(
+        policy.objective_mismatch, accuracy=uniform(0, 1, B), proxy=normal(B, T), gold=normal(B, T)
     ),
 }
