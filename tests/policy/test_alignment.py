@@ -364,7 +364,7 @@ def log_pairs(x: jax.Array) -> jax.Array:
 
 @pytest.mark.parametrize("divergence", ["reverse_kl", "js", "alpha"])
 def test_tabular_optimum_of_f_dpo(divergence: str):
-    """`p = r (f')^{-1}((reward - lambda) / beta)`, lambda from bisection, for all pairs with labels of their rewards."""
+    """`p = r (f')^{-1}((reward - lambda) / beta)`, lambda from bisection, for all pairs labelled by rewards."""
     rng = np.random.default_rng(6)
     gold, reference, beta, alpha = rng.normal(size=6), np.log(rng.dirichlet(np.ones(6))), 2.0, 0.4
     inverse = {  # of the score of a log-ratio
@@ -420,8 +420,6 @@ def test_extremes_stay_finite_in_half_precision(link: str):
 
     grad, each = jax.grad(loss, has_aux=True)(x)
     assert each.dtype == grad.dtype == jnp.bfloat16
-    if link == "discopop":  # exp(-z) of a z of thousands
-        grad, each = grad[100:], each[100:]
     assert bool(jnp.isfinite(each).all() & jnp.isfinite(grad).all())
 
 
