@@ -14,6 +14,7 @@ Differs from the paper: two tokens in place of sentences.
 from __future__ import annotations
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import get_args
 
@@ -60,9 +61,8 @@ def match(seed: Array, updates: int, divergence: FDivergence) -> dict[str, Array
         index = jax.random.categorical(key, own, shape=(SAMPLES,))
         used = log_prob[index], wanted[index], own[index], log_z
         # -f'(t) averaged: the loss at a log-probability of 1 is f'(t)
-        slope = f_dpg_loss(
-            jnp.ones(SAMPLES), wanted[index] - own[index] + 1, jnp.ones(SAMPLES), log_z, divergence=divergence
-        )
+        ones = jnp.ones(SAMPLES)
+        slope = f_dpg_loss(ones, wanted[index] - own[index] + 1, ones, log_z, divergence=divergence)
         return f_dpg_loss(*used, divergence=divergence, baseline=-slope.mean()).mean()
 
     found = {}
@@ -104,7 +104,7 @@ CLAIM = Claim(
                 margin=0.1,
                 paired=True,
             )
-            for less, more in zip(ORDER[:-1], ORDER[1:], strict=True)
+            for less, more in itertools.pairwise(ORDER)
         ),
         *(
             Condition(
@@ -114,7 +114,7 @@ CLAIM = Claim(
                 margin=0.2,
                 paired=True,
             )
-            for less, more in zip(ORDER[:-1], ORDER[1:], strict=True)
+            for less, more in itertools.pairwise(ORDER)
         ),
         *(
             Condition(

@@ -3,8 +3,8 @@
 Ten arms with cyclic preferences. Each iteration draws 2000 pairs from the last policy, labels them, and fits a new
 policy: INPO by a square loss whose reference mixes the reference policy and the last one, solved exactly (it is
 quadratic in the logits); the baseline by DPO with the reference policy, in 300 steps. Distance from the Nash policy of
-the regularised game is its duality gap, exact; the last iterates count, not their average. Nothing was tuned. The step that INPO's loss
-stands for, with expectations in place of samples, is reported too.
+the regularised game is its duality gap, exact; the last iterates count, not their average. The step that INPO's loss
+stands for, with expectations in place of samples, is reported too. Nothing was tuned.
 
 Differs from the paper: a table of logits for a language model, and preferences known instead of a preference model.
 """

