@@ -43,6 +43,7 @@ def train_reference(key: Array, updates: int) -> Params:
         (jax.random.normal(k, s) * (2 / s[0]) ** 0.5, jnp.zeros(s[1]))
         for k, s in zip(jax.random.split(init_key, len(shapes)), shapes, strict=True)
     ]
+    params[0] = params[0][0].at[-CONDITION:].set(0), params[0][1]  # what is told has no effect before it is trained
 
     def loss(params: Params, key: Array) -> Array:
         data_key, noise_key, time_key = jax.random.split(key, 3)
