@@ -3,8 +3,8 @@
   python -m benchmarks.language             everything, five rounds; writes RESULTS.md and results.json here
   python -m benchmarks.language --quick     few steps, one round; prints, writes nothing
 
-Each measurement is a fresh process pinned to one core, and rounds go A B, A B, ... The peer runs in an environment of its
-own under `.peers/`, made on first use.
+Each measurement is a fresh process pinned to one core, and rounds go A B, A B, ... The peer runs in an environment of
+its own under `.peers/`, made on first use.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ TITLES = {
 }
 HEAD = f"""# Small language models
 
-Written by `python -m benchmarks.language`; the sides of a table come from one interleaved run on one machine. A decoder
-of width {MODEL["width"]}, depth {MODEL["depth"]} and {MODEL["num_heads"]} attention heads, {MODEL["vocabulary"]} tokens,
-prompts of {PROMPT} and completions of {LENGTH}; {PAIRS} pairs, whose reference log-probabilities are computed before.
-PyTorch runs eagerly, with its own attention kernel, Adam and a cache that grows; parameters are random on both sides, and
-a completion goes on to its last token, so that both do the same work.
+Written by `python -m benchmarks.language`; the sides of a table come from one interleaved run on one machine. A
+decoder of width {MODEL["width"]}, depth {MODEL["depth"]} and {MODEL["num_heads"]} attention heads,
+{MODEL["vocabulary"]} tokens, prompts of {PROMPT} and completions of {LENGTH}; {PAIRS} pairs, whose reference
+log-probabilities are computed before. PyTorch runs eagerly, with its own attention kernel, Adam and a cache that
+grows; parameters are random on both sides, and a completion goes on to its last token, so that both do the same work.
 
 - **tokens/s** are of completions, by CPU time on one core. Median over rounds (lowest to highest).
 - **ratio** is that side's CPU time over the first's, each round by itself: above 1, the first is faster.
