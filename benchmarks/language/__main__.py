@@ -16,7 +16,19 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.language.workload import BATCH, BETAS, LENGTH, MODEL, PAIRS, PARTS, PROMPT, STEPS
+from benchmarks.language.workload import (
+    BATCH,
+    BETAS,
+    DEPTH,
+    HEADS,
+    LENGTH,
+    PAIRS,
+    PARTS,
+    PROMPT,
+    STEPS,
+    VOCABULARY,
+    WIDTH,
+)
 from benchmarks.peers.environment import ROOT, run_worker
 from benchmarks.speed.report import machine, spread
 
@@ -29,10 +41,10 @@ TITLES = {
 HEAD = f"""# Small language models
 
 Written by `python -m benchmarks.language`; the sides of a table come from one interleaved run on one machine. A
-decoder of width {MODEL["width"]}, depth {MODEL["depth"]} and {MODEL["num_heads"]} attention heads,
-{MODEL["vocabulary"]} tokens, prompts of {PROMPT} and completions of {LENGTH}; {PAIRS} pairs, whose reference
-log-probabilities are computed before. PyTorch runs eagerly, with its own attention kernel, Adam and a cache that
-grows; parameters are random on both sides, and a completion goes on to its last token, so that both do the same work.
+decoder of width {WIDTH}, depth {DEPTH} and {HEADS} attention heads, {VOCABULARY} tokens, prompts of {PROMPT} and
+completions of {LENGTH}; {PAIRS} pairs, whose reference log-probabilities are computed before. PyTorch runs eagerly,
+with its own attention kernel, Adam and a cache that grows; parameters are random on both sides, and a completion goes
+on to its last token, so that both do the same work.
 
 - **tokens/s** are of completions, by CPU time on one core. Median over rounds (lowest to highest).
 - **ratio** is that side's CPU time over the first's, each round by itself: above 1, the first is faster.

@@ -19,7 +19,7 @@ def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
     from rlx.runtime import train
     from rlx.types import PreferenceBatch
 
-    model = TransformerLM(**workload.MODEL)
+    model = TransformerLM(workload.VOCABULARY, workload.WIDTH, workload.DEPTH, workload.HEADS)
     params_key, prompt_key, token_key, run_key = jax.random.split(jax.random.key(0), 4)
     params = init(model, params_key)
     prompt = jax.random.randint(prompt_key, (workload.PAIRS, workload.PROMPT), 2, model.vocabulary)
@@ -45,7 +45,7 @@ def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
     )
     data = offline_alignment.with_reference(model, params, data)
 
-    def learn(beta: jax.Array, key: jax.Array, data: PreferenceBatch) -> jax.Array:
+    def learn(beta: Any, key: jax.Array, data: PreferenceBatch) -> jax.Array:
         config = offline_alignment.Config(
             beta=beta,
             learning_rate=workload.LEARNING_RATE,

@@ -15,12 +15,12 @@ from benchmarks.speed.meter import Meter, worker
 
 def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
     import torch  # pyright: ignore[reportMissingImports]
-    from torch import nn
-    from torch.nn import functional
+    from torch import nn  # pyright: ignore[reportMissingImports]
+    from torch.nn import functional  # pyright: ignore[reportMissingImports]
 
     torch.set_num_threads(len(spec["cores"]))
     torch.manual_seed(0)
-    vocabulary, width, depth, heads = workload.MODEL.values()
+    vocabulary, width, depth, heads = workload.VOCABULARY, workload.WIDTH, workload.DEPTH, workload.HEADS
     prompt_length, length, batch = workload.PROMPT, workload.LENGTH, workload.BATCH
     size = width // heads
     angle = torch.arange(prompt_length + length)[:, None] * 100.0 ** (-torch.arange(size // 2) / (size // 2))
@@ -100,15 +100,13 @@ def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
         optimiser.step()
         return loss
 
-    once = (lambda: sample(prompt[:batch])) if spec["part"] == "sampling" else learn
+    once: Any = (lambda: sample(prompt[:batch])[1].mean()) if spec["part"] == "sampling" else learn
     meter.lap()
-    once()
+    score = once()
     first = meter.lap()
     for _ in range(spec["steps"]):
-        last = once()
-    run = meter.lap()
-    score = float(last[1].mean() if spec["part"] == "sampling" else last)
-    return {"compile": first, "run": run, "score": score}
+        score = once()
+    return {"compile": first, "run": meter.lap(), "score": float(score)}
 
 
 if __name__ == "__main__":

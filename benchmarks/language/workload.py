@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 # The model: a decoder with rotary positions, a layer norm before each part, GELU in between.
-MODEL = {"vocabulary": 32, "width": 64, "depth": 2, "num_heads": 2}
+VOCABULARY, WIDTH, DEPTH, HEADS = 32, 64, 2, 2
 PROMPT, LENGTH = 4, 16  # tokens
 BATCH = 64  # prompts that are answered at once, pairs in a gradient step
 BETA, LEARNING_RATE, MAX_GRAD_NORM = 0.1, 1e-3, 1.0
