@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from rlx.envs import bandit, grid, multi_objective, point, tabular, wrappers
+from rlx.envs import bandit, diffusion, grid, multi_objective, point, tabular, wrappers
 from rlx.envs.adapters import BraxEnv, GymnaxEnv
-from rlx.envs.bandit import GoldPool
+from rlx.envs.bandit import CategoricalBandit, GoldPool
 from rlx.envs.check import check_env
+from rlx.envs.diffusion import GaussianChain, Ring
 from rlx.envs.grid import GridWorld
 from rlx.envs.point import PointRobot
 from rlx.envs.registry import make, names
@@ -16,13 +17,17 @@ from rlx.envs.tabular import TabularMDP
 
 __all__ = [
     "BraxEnv",
+    "CategoricalBandit",
+    "GaussianChain",
     "GoldPool",
     "GridWorld",
     "GymnaxEnv",
     "PointRobot",
+    "Ring",
     "TabularMDP",
     "bandit",
     "check_env",
+    "diffusion",
     "grid",
     "make",
     "multi_objective",

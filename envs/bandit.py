@@ -1,7 +1,8 @@
-"""Bandits over pools of answers with a known gold reward, for reward models and what optimising against them does.
+"""Bandits over answers with a known gold reward: pools for reward models, arms for what alignment does to a policy.
 
-A prompt has a finite pool of answers, and the pool with equal probabilities *is* the reference policy. So the best of n
-(`rlx.reward.best_of_n`), the tilted policy (`rlx.reward.tilt`), their gold rewards and KL divergences are exact sums.
+`GoldPool`. A prompt has a finite pool of answers, and the pool with equal probabilities *is* the reference policy. So
+the best of n (`rlx.reward.best_of_n`), the tilted policy (`rlx.reward.tilt`), their gold rewards and KL divergences are
+exact sums.
 
 Gold rewards are made to be over-optimised. An answer `y = exp(l) u` has a direction u, normal in eight dimensions, and
 an intensity l, normal with deviation `width`; think of length. With q a fixed random network of prompt and direction,
@@ -12,6 +13,10 @@ More intensity pays a little at first and harms in the tail, which training data
 answers finds. This tail is what makes the gold reward rise and fall while the proxy's goes on rising. Without it
 (`width = 0`: normal answers, a random network, a network as the proxy, a quarter of the labels wrong) gold goes on
 rising to the best of 4096 answers for every proxy, and a claim about over-optimisation would pass or fail by accident.
+
+`CategoricalBandit`. A few arms with a reference policy that is not uniform, where what a method converges to is a sum
+over arms: the tilt `rlx.reward.tilt`, the gap `rlx.policy.duality_gap`. Instances are functions that make its
+parameters, pure in their key, so that `jax.vmap` makes a problem for each seed.
 """
 
 from __future__ import annotations
@@ -24,6 +29,7 @@ import jax.numpy as jnp
 
 from rlx import check, space
 from rlx.envs.interface import at_time_limit, reset, step
+from rlx.reward.best_of_n import tilt
 from rlx.reward.preference import synthetic_teacher
 from rlx.types import Array, PreferenceBatch
 
@@ -221,3 +227,200 @@ class GoldPool:
     def optimal_return(self) -> float:
         """The expected gold reward of the best answers."""
         return float(self.default_params.gold.max(1).mean())
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class CategoricalParams:
+    """Arms in contexts. A policy in which arms share what is learned of them is `log_reference + feature @ theta`."""
+
+    log_reference: Any  # [X, A], what the policy is to stay near
+    gold: Any  # [X, A], what `step` pays
+    preference: Any  # [X, A, A], the probability that the first is preferred to the second
+    feature: Any  # [X, A, F] of arms; one-hot where they share nothing
+    max_steps_in_episode: Any  # steps; one arm ends the episode
+
+    def replace(self, **changes: Any) -> CategoricalParams:
+        return dataclasses.replace(self, **changes)
+
+
+class CategoricalState(NamedTuple):
+    context: Array  # int32 []
+    time: Array  # int32 [], steps since the reset
+
+
+class CategoricalBandit:
+    """Observe a context (one-hot), pull an arm, get its gold reward.
+
+    Known optimum: the best arm of each context, `optimal_return()`; with a penalty of `beta` on the KL divergence from
+    the reference, the tilt, `optimal_policy(beta)`.
+    """
+
+    is_truncated = at_time_limit
+    reset = reset
+    step = step
+
+    def __init__(self, params: CategoricalParams) -> None:
+        check.rank("params.gold", params.gold, 2)
+        self.default_params = params
+
+    def reset_env(self, key: Array, params: CategoricalParams) -> tuple[Array, CategoricalState]:
+        context = jax.random.randint(key, (), 0, params.gold.shape[0], jnp.int32)
+        return self._observe(context), CategoricalState(context, jnp.zeros((), jnp.int32))
+
+    def step_env(
+        self, key: Array, state: CategoricalState, action: Array, params: CategoricalParams
+    ) -> tuple[Array, CategoricalState, Array, Array, dict[str, Any]]:
+        del key
+        reward = params.gold[state.context, action]
+        return self._observe(state.context), state._replace(time=state.time + 1), reward, jnp.asarray(True), {}
+
+    def observation_space(self, params: Any = None) -> space.Box:
+        del params
+        return space.Box(0.0, 1.0, (self.default_params.gold.shape[0],))
+
+    def action_space(self, params: Any = None) -> space.Discrete:
+        del params
+        return space.Discrete(self.default_params.gold.shape[1])
+
+    def optimal_return(self) -> float:
+        """The expected reward of the best arms."""
+        return float(self.default_params.gold.max(1).mean())
+
+    def optimal_policy(self, beta: Array | float) -> Array:
+        """`[X, A]`, log-probabilities: the best policy that pays `beta` for each nat from the reference."""
+        return tilt(self.default_params.log_reference, self.default_params.gold, jnp.asarray(beta))
+
+    def _observe(self, context: Array) -> Array:
+        return jax.nn.one_hot(context, self.default_params.gold.shape[0])
+
+
+def _categorical(
+    gold: Array, logits: Array, feature: Array | None = None, preference: Array | None = None
+) -> CategoricalParams:
+    """Bradley and Terry's preferences and one-hot features, unless others are given."""
+    gold = jnp.asarray(gold, jnp.float32)
+    if preference is None:
+        preference = jax.nn.sigmoid(gold[:, :, None] - gold[:, None])
+    if feature is None:
+        feature = jnp.broadcast_to(jnp.eye(gold.shape[1]), (*gold.shape, gold.shape[1]))
+    return CategoricalParams(jax.nn.log_softmax(logits), gold, preference, feature, jnp.asarray(1, jnp.int32))
+
+
+COPG_SAMPLERS = ((0.1, 0.2, 0.7), (0.05, 0.05, 0.9))  # of the two arms of a pair
+
+
+def copg_bandit() -> CategoricalParams:
+    """Three arms whose gold rewards are 2.5, 2 and 1, a uniform reference, and pairs (`COPG_SAMPLERS`) mostly of the
+    worst arm.
+
+    Source: Flet-Berliac et al., "Contrastive Policy Gradient" (2024).
+    """
+    return _categorical(jnp.array([[2.5, 2.0, 1.0]]), jnp.zeros((1, 3)))
+
+
+def peaks_bandit(
+    width: Array | float = 15.0, peak: Array | float = 70.0, start: Array | float = 20.0, *, arms: int = 100
+) -> CategoricalParams:
+    """Arms in a row; the reference is normal around `start` with deviation `width`, gold is `exp(-((a - peak) /
+    10)^2)`.
+
+    With the peak at the start the reference is good already; far from it, what is paid is hardly ever sampled.
+
+    Source: Tajwar et al., "Preference Fine-Tuning of LLMs Should Leverage Suboptimal, On-Policy Data" (2024).
+    """
+    check.count("arms", arms, 2)
+    check.positive("width", width)
+    arm = jnp.arange(arms, dtype=jnp.float32)[None]
+    return _categorical(jnp.exp(-jnp.square((arm - peak) / 10)), -jnp.square((arm - start) / width) / 2)
+
+
+def feature_bandit(
+    key: Array, contexts: int = 1, *, arms: int = 64, features: int = 16, clean: bool = False
+) -> CategoricalParams:
+    """Arms with random features, of which gold is a linear function, up to noise.
+
+    Features are `N(0, 1 / F)`; gold is `x w + 0.7 N(0, 1)`, `w ~ N(0, 1.5^2)`, reference logits `1.5 N(0, 1)`. A
+    policy linear in the features moves arms that it has never seen. `clean`: gold is `x w` with `w ~ N(0, 3^2)` and
+    reference logits are `0.5 N(0, 1)`: the tilted reference is then in the class of such policies, else it is not.
+    """
+    for name, size in (("contexts", contexts), ("arms", arms), ("features", features)):
+        check.count(name, size)
+    feature_key, weight_key, noise_key, reference_key = jax.random.split(key, 4)
+    feature = jax.random.normal(feature_key, (contexts, arms, features)) / features**0.5
+    gold = feature @ ((3.0 if clean else 1.5) * jax.random.normal(weight_key, (features,)))
+    if not clean:
+        gold = gold + 0.7 * jax.random.normal(noise_key, gold.shape)
+    return _categorical(gold, (0.5 if clean else 1.5) * jax.random.normal(reference_key, gold.shape), feature)
+
+
+def junk_bandit(key: Array, *, arms: int = 48, features: int = 8) -> CategoricalParams:
+    """Half of the arms are junk (gold -6) that the reference hardly chooses, so that no data show it.
+
+    Features are `N(0, 1 / F)`, gold of the others is `x w`, `w ~ N(0, 1)`; reference logits are `0.5 N(0, 1)`, 3 less
+    for junk.
+    """
+    check.count("features", features)
+    check.count("arms", arms, 2)
+    feature_key, weight_key, reference_key = jax.random.split(key, 3)
+    feature = jax.random.normal(feature_key, (1, arms, features)) / features**0.5
+    junk = jnp.arange(arms) >= arms // 2
+    gold = jnp.where(junk, -6.0, feature @ jax.random.normal(weight_key, (features,)))
+    logits = 0.5 * jax.random.normal(reference_key, gold.shape) - 3.0 * junk
+    return _categorical(gold, logits, feature)
+
+
+def sparse_bandit(key: Array, *, arms: int = 32) -> CategoricalParams:
+    """The best arm, the first (gold 4), is almost absent from the reference (logit -5); other golds are `N(0, 1)`."""
+    check.count("arms", arms, 2)
+    best = jnp.arange(arms) == 0
+    gold = jnp.where(best, 4.0, jax.random.normal(key, (1, arms)))
+    return _categorical(gold, jnp.where(best, -5.0, 0.0)[None])
+
+
+def cyclic_bandit(key: Array, *, arms: int = 10) -> CategoricalParams:
+    """Preferences that no reward explains: `sigmoid((S - S^T) / sqrt 2)`, `S ~ N(0, 1.5^2)`, and a uniform reference.
+
+    Gold is the probability to beat an arm of the reference. Known optimum: the Nash policy, where
+    `rlx.policy.duality_gap` is 0.
+    """
+    check.count("arms", arms, 2)
+    strength = 1.5 * jax.random.normal(key, (1, arms, arms))
+    preference = jax.nn.sigmoid((strength - jnp.swapaxes(strength, 1, 2)) / 2**0.5)
+    return _categorical(preference.mean(-1), jnp.zeros((1, arms)), preference=preference)
+
+
+def categorical_queries(
+    params: CategoricalParams,
+    key: Array,
+    queries: int,
+    log_behaviour: tuple[Array, Array] | None = None,
+    *,
+    noise: bool = True,
+) -> PreferenceBatch:
+    """Pairs of arms in random contexts, and which was preferred.
+
+    `log_behaviour`, two times `[X, A]`, draws the first and the second arm; without, the reference draws both. Labels
+    follow `params.preference`; without `noise` the more probable one is preferred, equal ones tie. `prompt` is the
+    context's index, actions are arms, with one step.
+    """
+    check.count("queries", queries)
+    context_key, arm_key, label_key = jax.random.split(key, 3)
+    context = jax.random.randint(context_key, (queries,), 0, params.gold.shape[0], jnp.int32)
+    log_behaviour = (params.log_reference,) * 2 if log_behaviour is None else log_behaviour
+    keys = jax.random.split(arm_key)
+    arm = jnp.stack([jax.random.categorical(k, x[context]) for k, x in zip(keys, log_behaviour, strict=True)], 1)
+    prob = params.preference[context, arm[:, 0], arm[:, 1]]
+    first = jax.random.bernoulli(label_key, prob).astype(prob.dtype) if noise else (jnp.sign(prob - 0.5) + 1) / 2
+    behaviour = jnp.stack([x[context, arm[:, i]] for i, x in enumerate(log_behaviour)], 1)
+    return PreferenceBatch(
+        obs=None,
+        action=arm[..., None],
+        mask=jnp.ones((queries, 2, 1), bool),
+        target=jnp.stack([first, 1 - first], 1),
+        prompt=context,
+        weight=jnp.ones(queries),
+        behaviour_log_prob=behaviour[..., None],
+        reference_log_prob=params.log_reference[context[:, None], arm][..., None],
+        gold=params.gold[context[:, None], arm],
+    )

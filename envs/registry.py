@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from rlx.envs import adapters, bandit, grid, multi_objective, point, tabular, token
+from rlx.envs import adapters, bandit, diffusion, grid, multi_objective, point, tabular, token
 
 # all of gymnax 1.0 but MNISTBandit-bsuite, which downloads its data
 _GYMNAX = (
@@ -73,6 +73,17 @@ _OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
     "chain": (10, tabular.chain),
     "randomwalk": (19, tabular.random_walk),
     "garnet": (0, lambda seed, **kwargs: tabular.garnet(jax.random.key(seed), **kwargs)),
+    "features": (
+        0,
+        lambda seed, **kwargs: bandit.CategoricalBandit(bandit.feature_bandit(jax.random.key(seed), **kwargs)),
+    ),
+    "cyclic": (
+        0,
+        lambda seed, **kwargs: bandit.CategoricalBandit(bandit.cyclic_bandit(jax.random.key(seed), **kwargs)),
+    ),
+    "corner": (5, tabular.corner),
+    "gaussian-chain": (8, diffusion.GaussianChain),
+    "ring": (20, diffusion.Ring),
     "delivery": (0, lambda seed, **kwargs: tabular.delivery(jax.random.key(seed), **kwargs)),
     "cmdp": (0, lambda seed, **kwargs: tabular.constrained(jax.random.key(seed), **kwargs)),
     "point-goals": (4, point.goals),

@@ -15,7 +15,7 @@ import numpy as np
 
 from rlx import check, space
 from rlx.envs.interface import at_time_limit, reset, step
-from rlx.types import Array
+from rlx.types import Array, PreferenceBatch
 from rlx.value.tabular import value_iteration
 
 
@@ -207,6 +207,64 @@ def constrained(
     return TabularMDP(P, R, gamma, rho0, max_steps=max_steps, reward_channels=("reward", "cost"))
 
 
+def corner(size: int = 5, *, gamma: float = 0.95, max_steps: int = 100) -> TabularMDP:
+    """A `size x size` grid without an end: each step that ends in the last corner pays 1; start anywhere.
+
+    Moves are up, down, left and right; against the edge one stays. Since nothing ends, a constant added to the reward
+    changes no policy, and a reward learned from preferences need not know it.
+    """
+    check.count("size", size, 2)
+    after = _grid_moves(size)
+    R = (after == size**2 - 1).astype(np.float64)
+    return TabularMDP(np.eye(size**2)[after], R, gamma, np.full(size**2, 1 / size**2), max_steps=max_steps)
+
+
+def segment_queries(
+    key: Array,
+    transition: Array,
+    policy: Array,
+    score: Array,
+    queries: int,
+    length: int = 8,
+) -> PreferenceBatch:
+    """Pairs of segments of a process, from uniform states, and which was preferred by the sum of its scores.
+
+    The policy of each segment is a mixture, with a random weight, of `policy` and the uniform one. `score` is what
+    people are taken to care for: the reward (partial returns) or the advantage of the best policy (regret). Labels
+    follow Bradley and Terry's law.
+
+    Shapes: `[S, A, S]`, `[S, A]` probabilities, `[S, A]`. States are in `obs`, int `[B, 2, length]`, `gold` has the
+    sums.
+    """
+    check.count("queries", queries)
+    check.count("length", length)
+    states, actions = jnp.shape(policy)
+    start_key, weight_key, label_key, walk_key = jax.random.split(key, 4)
+    state = jax.random.randint(start_key, (queries, 2), 0, states, jnp.int32)
+    weight = jax.random.uniform(weight_key, (queries, 2, 1))
+
+    def move(state: Array, key: Array) -> tuple[Array, tuple[Array, Array]]:
+        action_key, state_key = jax.random.split(key)
+        prob = weight * policy[state] + (1 - weight) / actions
+        action = jax.random.categorical(action_key, jnp.log(prob)).astype(jnp.int32)
+        after = jax.random.categorical(state_key, jnp.log(transition[state, action])).astype(jnp.int32)
+        return after, (state, action)
+
+    last, visited = jax.lax.scan(move, state, jax.random.split(walk_key, length))
+    state, action = (jnp.moveaxis(x, 0, -1) for x in visited)
+    total = score[state, action].sum(-1)
+    first = jax.random.bernoulli(label_key, jax.nn.sigmoid(total[:, 0] - total[:, 1])).astype(total.dtype)
+    return PreferenceBatch(
+        obs=state,
+        action=action,
+        mask=jnp.ones(state.shape, bool),
+        target=jnp.stack([first, 1 - first], 1),
+        next_obs=last,
+        weight=jnp.ones(queries),
+        gold=total,
+    )
+
+
 DELIVERY = {"road": -1.0, "brick": -2.0, "coin": 1.0, "roadblock": -1.0, "sheep": -50.0, "destination": 50.0}
 
 
@@ -243,10 +301,7 @@ def delivery(
     terminal = here["sheep"] | here["destination"]
     here["brick"] = np.asarray(jax.random.bernoulli(brick_key, 0.2, (size**2,))) & ~terminal
     here["road"] = ~here["brick"] & ~terminal
-    row, column = np.divmod(np.arange(size**2), size)
-    moves = ((-1, 0), (1, 0), (0, -1), (0, 1))
-    onto = [np.clip(row + i, 0, size - 1) * size + np.clip(column + j, 0, size - 1) for i, j in moves]
-    after = np.stack(onto, 1)  # [S, A]
+    after = _grid_moves(size)
     R = np.stack([here[name] for name in DELIVERY], -1)[after].astype(np.float64)
     start = ~terminal / np.sum(~terminal)
     return TabularMDP(
@@ -258,6 +313,14 @@ def delivery(
         max_steps=max_steps,
         reward_channels=tuple(DELIVERY) if features else None,
     )
+
+
+def _grid_moves(size: int) -> np.ndarray:
+    """`[S, 4]`, where a step up, down, left or right leads."""
+    row, column = np.divmod(np.arange(size**2), size)
+    moves = ((-1, 0), (1, 0), (0, -1), (0, 1))
+    onto = [np.clip(row + i, 0, size - 1) * size + np.clip(column + j, 0, size - 1) for i, j in moves]
+    return np.stack(onto, 1)
 
 
 def _garnet_arrays(key: Array, states: int, actions: int, branching: int) -> tuple[Array, Array, Array]:

@@ -53,10 +53,9 @@ def rank_correlation(first: Array, second: Array) -> Array:
     """
     check.same_shape(first=first, second=second)
     check.require(jnp.ndim(first) >= 1, "first", jnp.shape(first), "of shape [..., N]")
-    dtype = jnp.result_type(first) if jnp.issubdtype(jnp.result_type(first), jnp.floating) else jnp.float32
     x, y = (_centred_ranks(jax.lax.stop_gradient(jnp.asarray(a))) for a in (first, second))
     scale = jnp.sqrt(jnp.sum(x * x, -1) * jnp.sum(y * y, -1))
-    return (jnp.sum(x * y, -1) / jnp.where(scale > 0, scale, 1)).astype(dtype)
+    return (jnp.sum(x * y, -1) / jnp.where(scale > 0, scale, 1)).astype(_float(first))
 
 
 def length_report(mask: Array, reward: Array, reference_mask: Array) -> LengthReport:
@@ -77,10 +76,10 @@ def length_report(mask: Array, reward: Array, reference_mask: Array) -> LengthRe
     for name, array in (("mask", mask), ("reference_mask", reference_mask)):
         check.rank(name, array, 2)
     check.require(jnp.shape(reward) == jnp.shape(mask)[:1], "reward", jnp.shape(reward), f"[{len(mask)}]")
-    reward = widened(reward)
+    dtype, reward = _float(reward), widened(reward).astype(jnp.promote_types(_float(reward), jnp.float32))
     length, other = (jnp.sum(jnp.asarray(x, bool), axis=-1).astype(reward.dtype) for x in (mask, reference_mask))
     ratio = jnp.mean(length) / jnp.maximum(jnp.mean(other), jnp.finfo(reward.dtype).tiny)
-    return LengthReport(ratio, rank_correlation(length, reward))
+    return LengthReport(ratio.astype(dtype), rank_correlation(length, reward).astype(dtype))
 
 
 def length_controlled_win_rate(win: Array, length_difference: Array, ridge: Array | float = 1e-3) -> WinRate:
@@ -109,9 +108,8 @@ def length_controlled_win_rate(win: Array, length_difference: Array, ridge: Arra
     check.rank("win", win, 1)
     check.in_range("win", win, 0.0, 1.0)
     check.positive("ridge", ridge)
-    win, difference = (jax.lax.stop_gradient(widened(x)) for x in (win, length_difference))
-    win = win.astype(jnp.result_type(win.dtype, jnp.float32))
-    difference = difference.astype(win.dtype)
+    dtype, full = _float(win), jnp.promote_types(_float(win), jnp.float32)
+    win, difference = (jax.lax.stop_gradient(jnp.asarray(x, full)) for x in (win, length_difference))
     std = jnp.std(difference)
     column = jnp.where(std > 0, jnp.tanh(difference / jnp.where(std > 0, std, 1)), 0)
     design = jnp.stack([jnp.ones_like(column), column], axis=-1)
@@ -125,7 +123,7 @@ def length_controlled_win_rate(win: Array, length_difference: Array, ridge: Arra
         return weight + step * jnp.minimum(1, 2 / jnp.maximum(jnp.max(jnp.abs(step)), 1e-12))
 
     weight = jax.lax.fori_loop(0, NEWTON_STEPS, newton, jnp.zeros(2, win.dtype))
-    return WinRate(jnp.mean(win), jax.nn.sigmoid(weight[0]))
+    return WinRate(jnp.mean(win).astype(dtype), jax.nn.sigmoid(weight[0]).astype(dtype))
 
 
 def objective_mismatch(accuracy: Array, proxy: Array, gold: Array) -> Mismatch:
@@ -152,7 +150,7 @@ def objective_mismatch(accuracy: Array, proxy: Array, gold: Array) -> Mismatch:
     check.rank("proxy", proxy, 2)
     runs = jnp.shape(proxy)[:1]
     check.require(jnp.shape(accuracy) == runs, "accuracy", jnp.shape(accuracy), f"of shape {runs}")
-    accuracy, proxy, gold = (jax.lax.stop_gradient(widened(x)) for x in (accuracy, proxy, gold))
+    accuracy, proxy, gold = (jax.lax.stop_gradient(jnp.asarray(x)) for x in (accuracy, proxy, gold))
     chosen = jnp.take_along_axis(gold, jnp.argmax(proxy, axis=1, keepdims=True), axis=1)[:, 0]
     return Mismatch(
         rank_correlation(accuracy, proxy[:, -1]),
@@ -161,6 +159,12 @@ def objective_mismatch(accuracy: Array, proxy: Array, gold: Array) -> Mismatch:
         rank_correlation(proxy, gold),
         jnp.max(gold, axis=1) - chosen,
     )
+
+
+def _float(x: Array) -> jnp.dtype:
+    """The type of what is computed from it."""
+    dtype = jnp.result_type(x)
+    return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.dtype(jnp.float32)
 
 
 def _centred_ranks(x: jax.Array) -> jax.Array:

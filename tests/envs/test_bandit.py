@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import scipy.special
 
-from rlx.envs import check_env
-from rlx.envs.bandit import GoldPool, draw_answers, gold_pool, gold_queries, gold_task
-from rlx.policy import categorical_kl
+from rlx.envs import bandit, check_env
+from rlx.envs.bandit import CategoricalBandit, GoldPool, draw_answers, gold_pool, gold_queries, gold_task
+from rlx.policy import categorical_kl, duality_gap
 from rlx.reward import best_of_n, tilt
 
 TASK = gold_task(jax.random.key(0))
@@ -111,3 +111,75 @@ def test_errors_name_the_argument():
         gold_task(jax.random.key(0), 1, -1.0)
     with pytest.raises(ValueError, match="answers"):
         GoldPool(jax.random.key(0), 2, 0)
+
+
+def test_arms_conform_and_their_tilt_is_the_best_policy():
+    env = CategoricalBandit(bandit.feature_bandit(jax.random.key(0), 3, arms=8, features=4))
+    assert check_env(env, steps=8).terminations > 0
+    params, beta = env.default_params, 0.5
+    log_policy = np.asarray(env.optimal_policy(beta), np.float64)
+
+    def value(log_policy):
+        nats = np.sum(np.exp(log_policy) * (log_policy - np.asarray(params.log_reference)), -1)
+        return np.sum(np.exp(log_policy) * np.asarray(params.gold), -1) - beta * nats
+
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        other = scipy.special.log_softmax(log_policy + 0.3 * rng.normal(size=log_policy.shape), axis=-1)
+        assert np.all(value(other) < value(log_policy))
+    np.testing.assert_allclose(env.optimal_return(), np.asarray(params.gold).max(1).mean(), rtol=1e-6)
+
+
+def test_instances_are_what_they_say():
+    copg = bandit.copg_bandit()
+    np.testing.assert_allclose(copg.gold[0], [2.5, 2, 1])
+    beta = 0.5  # the regret of the reference that is published
+    best = beta * float(scipy.special.logsumexp(np.asarray(copg.gold[0]) / beta - np.log(3)))
+    np.testing.assert_allclose(best - copg.gold.mean(), 0.292, atol=5e-4)
+    peaks = bandit.peaks_bandit(15.0)
+    assert int(peaks.log_reference.argmax()) == 20
+    assert int(peaks.gold.argmax()) == 70
+    ratio = float(peaks.log_reference[0, 35] - peaks.log_reference[0, 20])
+    np.testing.assert_allclose(ratio, -0.5, rtol=1e-4)
+    keys = jax.random.split(jax.random.key(0), 400)
+    junk = jax.vmap(bandit.junk_bandit)(keys)
+    assert bool((junk.gold[:, 0, 24:] == -6).all())
+    mass = jnp.exp(junk.log_reference[:, 0, 24:]).sum(-1).mean()
+    np.testing.assert_allclose(mass, np.exp(-3) / (1 + np.exp(-3)), rtol=0.05)
+    sparse = jax.vmap(bandit.sparse_bandit)(keys)
+    assert bool((sparse.gold[:, 0].argmax(-1) == 0).all())
+    np.testing.assert_allclose(jnp.exp(sparse.log_reference[0, 0, 0]), 2.2e-4, rtol=0.02)
+    clean = jax.vmap(lambda key: bandit.feature_bandit(key, clean=True))(keys)
+    noisy = jax.vmap(bandit.feature_bandit)(keys)
+    for params, deviation in ((clean, 3.0), (noisy, (1.5**2 + 0.7**2) ** 0.5)):
+        np.testing.assert_allclose(params.feature.std(), 0.25, rtol=0.02)
+        np.testing.assert_allclose(params.gold.std(), deviation, rtol=0.05)
+    x, gold = np.asarray(clean.feature[0, 0], np.float64), np.asarray(clean.gold[0, 0], np.float64)
+    assert np.linalg.lstsq(x, gold)[1] < 1e-8
+    cyclic = bandit.cyclic_bandit(jax.random.key(1))
+    np.testing.assert_allclose(cyclic.preference + jnp.swapaxes(cyclic.preference, 1, 2), 1, atol=1e-6)
+    assert duality_gap(cyclic.log_reference[0], cyclic.preference[0], cyclic.log_reference[0]) > 0.05
+
+
+def test_queries_follow_behaviour_and_preference():
+    params = bandit.feature_bandit(jax.random.key(2), 2, arms=5, features=3)
+    uniform = jnp.full((2, 5), -jnp.log(5.0))
+    data = jax.jit(bandit.categorical_queries, static_argnums=2)(
+        params, jax.random.key(3), 40_000, (params.log_reference, uniform)
+    )
+    assert data.action is not None
+    arm, context = np.asarray(data.action[..., 0]), np.asarray(data.prompt)
+    for i, law in enumerate((params.log_reference, uniform)):
+        share = np.bincount(arm[context == 1, i], minlength=5) / np.sum(context == 1)
+        np.testing.assert_allclose(share, np.exp(law[1]), atol=0.015)
+    prob, target = np.asarray(params.preference)[context, arm[:, 0], arm[:, 1]], np.asarray(data.target)
+    for low in np.linspace(0, 0.9, 10):
+        seen = (prob >= low) & (prob < low + 0.1)
+        if seen.sum() > 500:
+            np.testing.assert_allclose(target[seen, 0].mean(), prob[seen].mean(), atol=0.04)
+    np.testing.assert_allclose(data.gold, np.asarray(params.gold)[context[:, None], arm])
+    assert data.reference_log_prob is not None
+    np.testing.assert_allclose(data.reference_log_prob[..., 0], np.asarray(params.log_reference)[context[:, None], arm])
+    hard = bandit.categorical_queries(params, jax.random.key(3), 500, noise=False)
+    gold = np.asarray(hard.gold)
+    np.testing.assert_array_equal(hard.target[:, 0], (np.sign(gold[:, 0] - gold[:, 1]) + 1) / 2)

@@ -5,8 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlx.envs import TabularMDP, tabular
-from rlx.value.tabular import occupancy, policy_evaluation
+from rlx.envs import TabularMDP, check_env, tabular
+from rlx.envs.tabular import corner, segment_queries
+from rlx.value.tabular import occupancy, policy_evaluation, value_iteration
 
 
 def test_chain_is_worth_going_right_or_giving_up():
@@ -170,3 +171,31 @@ def test_delivery_pays_for_what_is_entered():
     distance = np.abs(row - row[after].T) + np.abs(column - column[after].T)  # [A, S]
     assert distance[:, ~terminal].max() == 1
     assert set(features[~terminal][..., :2].sum(-1).ravel()) == {0.0, 1.0}  # one surface, or an end
+
+
+def test_the_corner_pays_every_step_into_it():
+    mdp = corner(3, gamma=0.9)
+    P, R, discount, _ = mdp.arrays()
+    v, _ = value_iteration(P, R, discount)
+    far = np.add.outer(np.arange(3)[::-1], np.arange(3)[::-1]).ravel()
+    np.testing.assert_allclose(v, 0.9 ** np.maximum(far - 1, 0) / (1 - 0.9), rtol=1e-6)  # in the corner one may stay
+    check_env(mdp)
+
+
+def test_segments_are_walks_with_labels_of_their_scores():
+    mdp = corner(3)
+    P, R, *_ = (jnp.asarray(x, jnp.float32) for x in mdp.arrays())
+    always_right = jnp.broadcast_to(jax.nn.one_hot(3, 4), (9, 4))
+    data = segment_queries(jax.random.key(0), P, always_right, R, 20_000, 5)
+    assert data.action is not None
+    state, action = np.asarray(data.obs), np.asarray(data.action)
+    after = np.asarray(P).argmax(-1)
+    np.testing.assert_array_equal(after[state[..., :-1], action[..., :-1]], state[..., 1:])
+    np.testing.assert_array_equal(after[state[..., -1], action[..., -1]], data.next_obs)
+    np.testing.assert_allclose(data.gold, np.asarray(R)[state, action].sum(-1))
+    np.testing.assert_allclose(np.bincount(action.ravel()) / action.size, [0.125, 0.125, 0.125, 0.625], atol=0.01)
+    np.testing.assert_allclose(np.bincount(state[..., 0].ravel()) / 40_000, 1 / 9, atol=0.01)
+    gap = np.asarray(data.gold[:, 0] - data.gold[:, 1])
+    for value in (-2, 0, 2):
+        share = np.asarray(data.target)[gap == value, 0].mean()
+        np.testing.assert_allclose(share, 1 / (1 + np.exp(-value)), atol=0.04)

@@ -14,7 +14,7 @@ PAIRS = {
 SEQUENCES = {"log_prob": uniform(-3, -0.1, B, T), "mask": flags(B, T)}
 EXTREME_SEQUENCES = np.full((B, T), [0, -1e4, 0, -1e-9, 0, 0, -1e4])
 EXTREME_PAIRS = np.full((B, 2, T), [0, -1e4, 0, -1e-9, 0, 0, -1e4])
-EDGE = np.array([[1.0, 0.0, 0.0, 0.0], [0.5, 0.5, 0.0, 0.0], [0.25, 0.25, 0.25, 0.25]])
+PURE = np.array([[0, -np.inf, -np.inf, -np.inf], [-1e4, 0, -1e4, -1e4], [-np.inf, -np.inf, -np.inf, 0]])
 GAME = {
     "log_policy": lambda rng: np.log(rng.dirichlet(np.ones(A), B)),
     "preference": uniform(0, 1, B, A, A),
@@ -336,7 +336,7 @@ ROWS = {
         policy.duality_gap,
         GAME | {"temperature": uniform(0.1, 1)},
         differentiated=("log_policy", "preference", "log_reference"),
-        extremes={"log_policy": np.log(EDGE), "temperature": np.array(0.0)},
+        extremes={"log_policy": PURE, "temperature": np.array(0.0)},
     ),
     "nash_step": Row(
         policy.nash_step,

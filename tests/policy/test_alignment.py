@@ -290,6 +290,139 @@ def test_halves_of_a_batch_have_the_gradient_of_the_whole():
         assert np.allclose(parts, jax.grad(loss)(x, everything), atol=1e-6) == equal
 
 
+def test_published_values_of_aot():
+    with jax.enable_x64(True):
+        used = spread(SUMS), GOLDEN_MASK, np.ones(4), spread(REFERENCE_SUMS)
+        np.testing.assert_allclose(policy.aot_loss(*used), (0.718460, 0.620957, 0.533382, 0.575939), atol=5.1e-7)
+        unpaired = policy.aot_loss(*used, paired=False)
+        np.testing.assert_allclose(unpaired, (0.598139, 0.598139, 0.620957, 0.620957), atol=5.1e-7)
+
+
+def test_transport_couples_the_batch_and_ignores_its_order():
+    data = batch()
+    hard = {**data, "target": np.round(data["target"])}
+    chosen = np.where(hard["target"] > 0.5, 0, 1)
+    v, u = (np.nansum(data[k], -1) for k in ("log_prob", "reference"))
+
+    def ahead(x):
+        return np.take_along_axis(x, chosen[:, None], 1)[:, 0] - np.take_along_axis(x, 1 - chosen[:, None], 1)[:, 0]
+
+    z = 0.2 * (np.sort(ahead(v)) - np.sort(ahead(u)))
+    expected = -0.9 * log_expit(z) - 0.1 * log_expit(-z)
+    got = policy.aot_loss(**hard, beta=0.2, smoothing=0.1)
+    np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
+    order = np.random.default_rng(1).permutation(B)
+    shuffled = policy.aot_loss(**{k: x[order] for k, x in hard.items()}, beta=0.2, smoothing=0.1)
+    np.testing.assert_allclose(shuffled, got, rtol=1e-5)
+    halves = [policy.aot_loss(**{k: x[s] for k, x in hard.items()}).sum() for s in (slice(0, 500), slice(500, B))]
+    assert abs(sum(halves) - policy.aot_loss(**hard).sum()) > 0.01
+
+
+def test_tail_of_the_longer_answer_counts_less():
+    """LD-DPO: shared tokens count fully, those past the shorter answer `tail` times; all of them at `tail = 1`."""
+    data = batch()
+    score = np.zeros((B, 2))
+    for i in range(B):
+        shared = int(data["mask"][i].sum(-1).min())
+        for c in range(2):
+            length = int(data["mask"][i, c].sum())
+            ratio = (data["log_prob"] - data["reference"])[i, c, :length]
+            score[i, c] = ratio[:shared].sum() + 0.3 * ratio[shared:].sum()
+    z = 0.5 * (score[:, 0] - score[:, 1])
+    expected = -data["target"] * log_expit(z) - (1 - data["target"]) * log_expit(-z)
+    with jax.enable_x64(True):
+        np.testing.assert_allclose(pair_loss(**data, beta=0.5, tail=0.3), expected, rtol=1e-9)
+        np.testing.assert_allclose(pair_loss(**data, tail=jnp.array(1.0)), pair_loss(**data), rtol=1e-12)
+
+
+def test_value_bias_is_the_value_of_the_best_policy():
+    """That of `p` for rewards `beta log(p / r)`, shifted to mean zero under any distribution: `-beta E log(p / r)`."""
+    rng = np.random.default_rng(2)
+    log_p, log_r, log_c = (jax.nn.log_softmax(jnp.asarray(rng.normal(size=5), jnp.float32)) for _ in range(3))
+    beta, mask = 0.4, np.ones((5, 1), bool)
+    term = jnp.exp(log_c) @ policy.value_bias_term(log_p[:, None], mask, log_r[:, None], coefficient=beta)
+    shifted = beta * (log_p - log_r) - term
+    value = beta * jax.nn.logsumexp(log_r + shifted / beta)
+    np.testing.assert_allclose(value, -term, rtol=1e-4)
+
+
+def test_rpo_is_dpo_with_a_pessimistic_term():
+    """The likelihood of the chosen, up to the constant of the reference; the two signs have opposite gradients."""
+    data = {k: np.where(batch()["mask"], x, 0) if x.ndim == 3 else x for k, x in batch().items()}
+    x, m, r = (data[k][:, 0] for k in ("log_prob", "mask", "reference"))
+    data["target"] = np.ones(B)
+    term = policy.value_bias_term(x, m > 0, r, coefficient=-0.3)
+    np.testing.assert_allclose(pair_loss(**data) + term - 0.3 * r.sum(-1), pair_loss(**data, likelihood=0.3), rtol=1e-3)
+    up, down = (jax.grad(lambda x, c=c: policy.value_bias_term(x, m, coefficient=c).sum())(x) for c in (0.3, -0.3))
+    np.testing.assert_array_equal(up, -down)
+
+
+def log_pairs(x: jax.Array) -> jax.Array:
+    """`[A, A, 2, 1]` of `[A]`."""
+    return jnp.stack(jnp.broadcast_arrays(x[:, None], x[None]), -1)[..., None]
+
+
+@pytest.mark.parametrize("divergence", ["reverse_kl", "js", "alpha"])
+def test_tabular_optimum_of_f_dpo(divergence: str):
+    """`p = r (f')^{-1}((reward - lambda) / beta)`, lambda from bisection, for all pairs labelled by rewards."""
+    rng = np.random.default_rng(6)
+    gold, reference, beta, alpha = rng.normal(size=6), np.log(rng.dirichlet(np.ones(6))), 2.0, 0.4
+    inverse = {  # of the score of a log-ratio
+        "reverse_kl": lambda s: s,
+        "js": lambda s: s - np.log(-np.expm1(np.minimum(s, -1e-12))),
+        "alpha": lambda s: -np.log(np.maximum(1 - alpha * s, 1e-300)) / alpha,
+    }[divergence]
+    low, high = -100.0, 100.0
+    for _ in range(200):
+        middle = (low + high) / 2
+        total = np.sum(np.exp(reference + np.minimum(inverse((gold - middle) / beta), 50)))
+        low, high = (middle, high) if total > 1 or np.isnan(total) else (low, middle)
+    optimum = reference + inverse((gold - high) / beta)
+    np.testing.assert_allclose(np.exp(optimum).sum(), 1, rtol=1e-9)
+    target, mask = expit(gold[:, None] - gold), np.ones((6, 6, 2, 1), bool)
+    with jax.enable_x64(True):
+
+        def loss(logits):
+            pairs = log_pairs(jax.nn.log_softmax(logits)), mask, target, log_pairs(jnp.asarray(reference))
+            return pair_loss(*pairs, beta=beta, divergence=divergence, alpha=alpha).sum()
+
+        np.testing.assert_allclose(jax.grad(loss)(jnp.asarray(optimum)), 0, atol=1e-9)
+
+
+def test_tabular_optimum_of_ipo():
+    """`r exp(P(y beats mu) / tau)` of pairs from mu, here the reference; not that of DPO."""
+    rng = np.random.default_rng(7)
+    gold, reference, tau = rng.normal(size=6), np.log(rng.dirichlet(np.ones(6))), 0.3
+    mu, win, mask = np.exp(reference), expit(gold[:, None] - gold), np.ones((6, 6, 2, 1), bool)
+    with jax.enable_x64(True):
+
+        def loss(logits):
+            pairs = log_pairs(jax.nn.log_softmax(logits)), mask, win, log_pairs(jnp.asarray(reference))
+            return mu @ policy.ipo_loss(*pairs, tau=tau) @ mu
+
+        np.testing.assert_allclose(jax.grad(loss)(jnp.asarray(reference + win @ mu / tau)), 0, atol=1e-9)
+        assert np.abs(jax.grad(loss)(jnp.asarray(reference + gold / tau))).max() > 1e-3
+
+
+LINKS = ("logistic", "hinge", "square", "exo", "discopop", "nca", "bco", "apo_zero", "apo_down", "sppo")
+
+
+@pytest.mark.parametrize("link", LINKS)
+def test_extremes_stay_finite_in_half_precision(link: str):
+    """Empty, likely, and all but impossible answers, and their gradients."""
+    data = batch()
+    x = jnp.where(data["mask"], data["log_prob"], 0).at[:100].multiply(1e4).astype(jnp.bfloat16)
+    r = jnp.where(data["mask"], data["reference"], 0).astype(jnp.bfloat16)
+
+    def loss(x):
+        each = pair_loss(x, data["mask"], data["target"], r, link=link, smoothing=0.01, tail=0.5)
+        return each.astype(jnp.float32).sum(), each
+
+    grad, each = jax.grad(loss, has_aux=True)(x)
+    assert each.dtype == grad.dtype == jnp.bfloat16
+    assert bool(jnp.isfinite(each).all() & jnp.isfinite(grad).all())
+
+
 PAIR = (np.zeros((2, 3)), np.ones((2, 3), bool), 1.0)
 
 
@@ -309,6 +442,9 @@ PAIR = (np.zeros((2, 3)), np.ones((2, 3), bool), 1.0)
         (lambda: policy.dpo_loss(*PAIR, np.zeros((2, 4))), "same shape"),
         (lambda: policy.ipo_loss(*PAIR, np.zeros((2, 3)), tau=0.0), "tau"),
         (lambda: policy.kto_loss(*PAIR, np.zeros((2, 3)), 0.0), "desirable must be of shape"),
+        (lambda: policy.pairwise_preference_loss(*PAIR, tail=1.5), "tail"),
+        (lambda: policy.aot_loss(*PAIR, np.zeros((2, 3))), r"of shape \[B, 2, T\]"),
+        (lambda: policy.value_bias_term(np.zeros(3), np.ones(3, bool), coefficient=np.inf), "coefficient"),
         (lambda: policy.kl_baseline(np.zeros(3), np.ones(3, bool), np.zeros(3)), "log_prob must have rank 2"),
     ],
 )

@@ -1,0 +1,42 @@
+"""What the claims on categorical bandits share: gradient descent in one scan, and pairs of arms as sequences of one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from rlx.types import Array, PyTree
+
+
+def descend(
+    loss: Callable[[PyTree, Array], Array],
+    params: PyTree,
+    keys: Array,
+    learning_rate: float,
+    record: Callable[[PyTree], Any] = lambda params: None,
+) -> tuple[PyTree, Any]:
+    """Adam, one step for each key: the last parameters, and what `record` made of those after each step."""
+    optimiser = optax.adam(learning_rate)
+
+    def step(carry: tuple[PyTree, optax.OptState], key: Array) -> tuple[tuple[PyTree, optax.OptState], Any]:
+        params, state = carry
+        change, state = optimiser.update(jax.grad(loss)(params, key), state)
+        params = optax.apply_updates(params, change)
+        return (params, state), record(params)
+
+    (params, _), recorded = jax.lax.scan(step, (params, optimiser.init(params)), keys)
+    return params, recorded
+
+
+def as_sequences(log_policy: Array, arm: Array) -> tuple[Array, Array]:
+    """Log-probabilities `[..., C, 1]` of arms `[..., C]` under `log_policy [A]`, and their mask."""
+    return log_policy[arm][..., None], jnp.ones((*jnp.shape(arm), 1), bool)
+
+
+def nats(log_policy: Array, log_reference: Array) -> Array:
+    """The divergence of a policy `[..., A]` from the reference."""
+    return jnp.sum(jnp.exp(log_policy) * (log_policy - log_reference), -1)
