@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import optax
 
 from rlx import check
-from rlx.nets.language import PAD, LanguageModel, completion_log_prob
+from rlx.nets.language import PAD, LanguageModel, completion_log_prob, completion_logits, mix_heads
 from rlx.policy import (
     aot_loss,
     bco_loss,
@@ -38,6 +38,7 @@ from rlx.policy import (
     pairwise_preference_loss,
     sequence_score,
     simpo_loss,
+    token_log_prob,
 )
 from rlx.space import ACTION_MASK, from_gymnax
 from rlx.types import Algorithm, Array, Channel, Environment, Policy, PreferenceBatch, PyTree
@@ -202,6 +203,10 @@ def make(
     else `target`; KTO compares with what the reference says of answers to other rows' prompts. An update counts as one
     step, so that `fit(..., total_steps=n, data=data)` takes n gradient steps.
 
+    A model with several heads (`with_heads` makes their parameters) learns one objective with each: `principle`,
+    one-hot `[B, H]`, says by which a row was judged, and objectives count equally however many rows they have. Its
+    policy has equal weights of heads; `language_policy` and `sample` take others by `mix`, when it answers.
+
     Args:
       loss: one of the reader's own in place of `config.loss`.
 
@@ -257,13 +262,24 @@ def learner(config: LossConfig, model: LanguageModel, loss: Loss | None = None) 
         optax.chain(optax.clip_by_global_norm(config.max_grad_norm), optax.adam(config.learning_rate))
     )
     name = config.loss if loss is None else None
+    paired = model.heads == 1 or name not in UNPAIRED
+    check.require(paired, "loss", name, "one of pairs, for a model with several heads")
     beta = 0.1 if config.beta is None else config.beta  # of "kto" and "bco"
+
+    def policy_log_prob(params: PyTree, rows: PreferenceBatch, *prompt: Array) -> Array:
+        """`[N, 2, T]`, of each head `[N, 2, T, H]`."""
+        logits = completion_logits(model, params, *prompt, rows.action, rows.mask)  # pyright: ignore[reportArgumentType]
+        if model.heads == 1:
+            return token_log_prob(logits, rows.action, rows.mask)  # pyright: ignore[reportArgumentType]
+        return jax.vmap(token_log_prob, (-2, None, None), -1)(logits, rows.action, rows.mask)
 
     def row_losses(params: PyTree, shift: Array, rows: PreferenceBatch, reference: PyTree) -> tuple[Array, Array]:
         prompt, prompt_mask = _prompt(rows)
-        log_prob = completion_log_prob(model, params, prompt, prompt_mask, rows.action, rows.mask)
+        log_prob, weight = policy_log_prob(params, rows, prompt, prompt_mask), 1.0
+        if model.heads > 1:
+            log_prob, weight = _own_head(log_prob, rows)
         if name not in UNPAIRED:
-            return (loss or LOSSES[config.loss])(log_prob, rows, config), log_prob
+            return weight * (loss or LOSSES[config.loss])(log_prob, rows, config), log_prob
         liked = rows.target if rows.binary is None else rows.binary
         known = jnp.ones(liked.shape, bool) if rows.binary_mask is None else rows.binary_mask
         settings = {"beta": beta, "undesirable_weight": config.undesirable_weight}
@@ -305,6 +321,17 @@ def learner(config: LossConfig, model: LanguageModel, loss: Loss | None = None) 
     return Learner(optimiser, learn)
 
 
+def _own_head(log_prob: Array, rows: PreferenceBatch) -> tuple[Array, Array]:
+    """Of each row the head of its objective, and its weight: objectives count the same however many rows they have."""
+    heads = log_prob.shape[-1]
+    if rows.principle is None or rows.principle.shape[-1:] != (heads,):
+        raise ValueError(f"data.principle must say one-hot which of the {heads} heads a row is for, [B, {heads}]")
+    number = jnp.sum(rows.principle, axis=0)
+    share = rows.principle / jnp.maximum(number, 1) / jnp.maximum(jnp.sum(number > 0), 1)
+    own = jnp.einsum("bcth,bh->bct", log_prob, rows.principle)
+    return own, rows.principle.shape[0] * jnp.sum(share, axis=-1)
+
+
 def _report(log_prob: Array, rows: PreferenceBatch, weight: Array) -> dict[str, Array]:
     """How the likelihood of both candidates moves: a margin may grow while both fall (likelihood displacement)."""
     log_prob = jax.lax.stop_gradient(log_prob)
@@ -327,18 +354,27 @@ def _prompt(data: PreferenceBatch) -> tuple[Array, Array]:
     return data.prompt, data.prompt != PAD if data.prompt_mask is None else data.prompt_mask
 
 
-def language_policy(model: LanguageModel, params: PyTree, mix: Array | None = None) -> Policy:
-    """The policy of a language model in a token environment; `mix` are weights of its heads."""
+def language_policy(
+    model: LanguageModel, params: PyTree, *, mix: Array | None = None, condition: Array | None = None
+) -> Policy:
+    """The policy of a language model in a token environment.
+
+    Args:
+      mix: `[H]`, weights of the model's heads, if it has several; by default equal.
+      condition: `[E]`, what the model is told beside the tokens.
+    """
+    if mix is None and model.heads > 1:
+        mix = jnp.full(model.heads, 1 / model.heads)
 
     def act(key: Array, obs: PyTree, memory: PyTree, reset: Array, greedy: bool = False) -> tuple[Array, PyTree]:
         del reset  # the observation holds all tokens
         token = obs["token"]
         given = token != PAD
-        logits, _ = model.apply(params, token, given)
+        told = None if condition is None else jnp.broadcast_to(condition, (token.shape[0], *condition.shape))
+        logits, _ = model.apply(params, token, given, None, told)
         last = token.shape[1] - 1 - jnp.argmax(given[:, ::-1], axis=1)
         logits = logits[jnp.arange(token.shape[0]), last]
-        if mix is not None:
-            logits = jnp.einsum("m,bmv->bv", mix, logits)
+        logits = mix_heads(logits, mix) if model.heads > 1 else logits
         logits = jnp.where(obs[ACTION_MASK], logits, -jnp.inf)
         action = jnp.argmax(logits, axis=-1) if greedy else jax.random.categorical(key, logits)
         return action.astype(jnp.int32), memory

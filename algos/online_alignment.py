@@ -141,6 +141,7 @@ def make(
     if model is None:
         model = (TransformerLM if config.network == "transformer" else GRULM)(size, config.width, config.depth)
     check.require(size == model.vocabulary, "model.vocabulary", model.vocabulary, f"the environment's, {size}")
+    check.require(model.heads == 1, "model.heads", model.heads, "1")
     network: LanguageModel = model
     step = learner(config, network, loss)
     collect = collector(config, env, env_params, network, judge)

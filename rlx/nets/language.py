@@ -40,8 +40,8 @@ class AttentionCache(NamedTuple):
 class TransformerLM(nn.Module):
     """A decoder with rotary positions, which see distances only: padding on the left changes nothing.
 
-    `heads` are alternative outputs on one trunk, logits `[B, L, heads, V]`, for one objective each; with one there is
-    no such axis. `condition [B, E]` (a preference, a user) is added to all embeddings through a linear map.
+    `heads` are alternative outputs on one trunk, logits `[B, L, heads, V]`, for one objective each (`mix_heads`); with
+    one there is no such axis. `condition [B, E]` (a preference, a user) is added to all embeddings by a linear map.
     """
 
     vocabulary: int
@@ -150,7 +150,10 @@ LanguageModel = TransformerLM | GRULM
 
 
 def init(model: LanguageModel, key: Array, condition: int = 0) -> PyTree:
-    """Random parameters; `condition` is how many numbers the model will be told beside the tokens."""
+    """Random parameters; `condition` is how many numbers the model will be told beside the tokens, at first in vain.
+
+    Their map begins as zero, so that a model that was trained without them is the same with any.
+    """
     given = jnp.zeros((1, condition)) if condition else None
     return model.init(key, jnp.zeros((1, 1), jnp.int32), None, None, given)
 
@@ -201,6 +204,27 @@ def completion_log_prob(
     return token_log_prob(completion_logits(model, params, prompt, prompt_mask, token, mask, condition), token, mask)
 
 
+def mix_heads(logits: Array, mix: Array | None) -> Array:
+    """Logits of the geometric mixture of heads: `[..., H, V]`, weights `[H]` -> `[..., V]`."""
+    if mix is None or jnp.shape(mix) != logits.shape[-2:-1]:
+        raise ValueError(f"mix must be the weights of the model's {logits.shape[-2]} heads; got {mix!r}")
+    return _forbid_padding(jnp.einsum("h,...hv->...v", mix, logits))
+
+
+def with_heads(params: PyTree, heads: int, key: Array, scale: float = 1e-3) -> PyTree:
+    """Parameters of a model with several heads from those of one, each a copy of its output with a little noise.
+
+    A trunk and heads that are trained together need different heads to begin with no more than they need to be good:
+    `scale` is the deviation of the noise, 0.001 where the method was published.
+    """
+    check.count("heads", heads, 2)
+    output = params["params"]["output"]
+    leaves, tree = jax.tree.flatten(jax.tree.map(lambda x: jnp.concatenate([x] * heads, axis=-1), output))
+    keys = jax.random.split(key, len(leaves))
+    noisy = [x + scale * jax.random.normal(key, x.shape) for key, x in zip(keys, leaves, strict=True)]
+    return {**params, "params": {**params["params"], "output": jax.tree.unflatten(tree, noisy)}}
+
+
 class Sample(NamedTuple):
     """Completions as they were drawn."""
 
@@ -233,9 +257,7 @@ def sample(
     """
     check.positive("temperature", temperature)
     check.count("length", length)
-    heads = model.heads > 1
-    check.require(mix is not None or not heads, "mix", mix, f"the weights of the model's {model.heads} heads")
-    models = 0 if mix is None or heads else mix.shape[0]
+    models = 0 if mix is None or model.heads > 1 else mix.shape[0]
     run: Any = lambda params, token, mask, cache: model.apply(params, token, mask, cache, condition)  # noqa: E731
     cache: Any = model.initial_cache(prompt.shape[0], prompt.shape[1] + length)
     if models:
@@ -244,8 +266,8 @@ def sample(
 
     def predict(token: Array, mask: Array, cache: Any) -> tuple[Array, Any]:
         logits, cache = run(params, token, mask, cache)
-        if mix is not None:
-            logits = _forbid_padding(jnp.einsum("m,mblv->blv" if models else "m,blmv->blv", mix, logits))
+        if models or model.heads > 1:
+            logits = mix_heads(jnp.moveaxis(logits, 0, -2) if models else logits, mix)
         return jax.nn.log_softmax(logits[:, -1] / temperature), cache
 
     def draw(log_prob: Array, uniform: Array, alive: Array) -> tuple[Array, Array]:
@@ -272,15 +294,25 @@ def sample(
 
 
 def enumerated_log_prob(
-    model: LanguageModel, params: PyTree, prompt: Array, prompt_mask: Array, completions: Any
+    model: LanguageModel,
+    params: PyTree,
+    prompt: Array,
+    prompt_mask: Array,
+    completions: Any,
+    *,
+    mix: Array | None = None,
+    condition: Array | None = None,
 ) -> Array:
     """The log-probability of every completion that there can be, exact, by one pass over the contexts they share.
 
     Shapes: `[X, P]`, bool `[X, P]`, `completions` as `rlx.envs.token.TokenEnv.enumerate` lists them (`token`, `mask`
-    `[N, T]`, `context [R, T]`, `row [N]`) -> `[X, N]`; its exponentials sum to 1 for each prompt.
+    `[N, T]`, `context [R, T]`, `row [N]`) -> `[X, N]`; its exponentials sum to 1 for each prompt. `mix [H]` are weights
+    of the model's heads, `condition` is `[X, E]`.
     """
     context = jnp.broadcast_to(completions.context, (prompt.shape[0], *completions.context.shape))
-    logits = completion_logits(model, params, prompt, prompt_mask, context, jnp.ones(context.shape, bool))
+    logits = completion_logits(model, params, prompt, prompt_mask, context, jnp.ones(context.shape, bool), condition)
+    if model.heads > 1:
+        logits = mix_heads(logits, mix)
     place = jnp.arange(context.shape[-1])
     chosen = jax.nn.log_softmax(logits)[:, completions.row[:, None], place, completions.token]
     return jnp.sum(jnp.where(completions.mask, chosen, 0.0), axis=-1)
@@ -338,7 +370,14 @@ def sft(
 
 def _embed(module: Any, token: Array, condition: Array | None) -> Array:
     x = nn.Embed(module.vocabulary, module.width, embedding_init=nn.initializers.normal(1.0))(token)
-    return x if condition is None else x + nn.Dense(module.width, name="condition")(condition)[:, None]
+    return (
+        x
+        if condition is None
+        else x
+        + nn.Dense(module.width, use_bias=False, kernel_init=nn.initializers.zeros, name="condition")(condition)[
+            :, None
+        ]
+    )
 
 
 def _predict(module: Any, x: Array) -> Array:

@@ -19,6 +19,7 @@ from rlx.nets.language import (
     init,
     sample,
     sft,
+    with_heads,
 )
 
 ENV = toy_seq("tiny")
@@ -33,8 +34,8 @@ def model(request):
 
 
 def scaled(params):
-    """Parameters whose outputs are far from uniform."""
-    return jax.tree.map(lambda x: 2 * x, params)
+    """Parameters whose outputs are far from uniform, and none of which is zero."""
+    return jax.tree.map(lambda x: 2 * x + 0.1 * jax.random.normal(KEY, x.shape), params)
 
 
 def test_sampling_is_scored_as_it_was_drawn(model):
@@ -125,6 +126,26 @@ def test_one_weight_alone_is_that_head(kind):
     np.testing.assert_allclose(drawn.log_prob, jnp.where(drawn.mask, chosen, 0), atol=1e-5)
     with pytest.raises(ValueError, match="mix must be the weights of the model's 2 heads"):
         sample(model, params, KEY, PROMPT, PROMPT != 0, 4)
+
+
+def test_more_heads_begin_as_copies():
+    model = GRULM(8, width=16, depth=1)
+    params = scaled(init(model, KEY))
+    several = with_heads(params, 3, KEY, scale=0.0)
+    every = ENV.enumerate()
+    exact = functools.partial(enumerated_log_prob, prompt=ENV.prompts, prompt_mask=ENV.prompts != 0, completions=every)
+    mixed = exact(model.clone(heads=3), several, mix=jnp.array([0.5, 0.2, 0.3]))
+    np.testing.assert_allclose(mixed, exact(model, params), atol=1e-4)
+    noisy = with_heads(params, 3, KEY)
+    assert not np.array_equal(noisy["params"]["output"]["kernel"], several["params"]["output"]["kernel"])
+
+
+def test_a_condition_begins_in_vain(model):
+    params = init(model, KEY, condition=2)
+    told = (jnp.ones((8, 2)), None)
+    token = jax.random.randint(KEY, (8, 4), 1, 8)
+    one, other = (completion_logits(model, params, ENV.prompts, ENV.prompts != 0, token, token > 0, x) for x in told)
+    np.testing.assert_array_equal(one, other)
 
 
 def test_imitation_learns_the_demonstrations():
