@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.claims.arms import as_sequences, descend
+from benchmarks.claims.arms import as_sequences, descend, sample
 from benchmarks.claims.claim import Claim, Condition
 from rlx.envs.bandit import peaks_bandit
 from rlx.policy import best_worst_pair, dpo_loss, ipo_loss
@@ -37,9 +37,7 @@ LOSSES = ("best of n", "DPO", "IPO")
 
 def draw(key: Array, log_policy: Array, gold: Array, groups: int) -> Array:
     """Best and worst `[groups, 2]` of samples of the policy."""
-    cumulative = jnp.cumsum(jnp.exp(log_policy))
-    at = jax.random.uniform(key, (groups, SAMPLES)) * cumulative[-1]
-    arm = jnp.minimum(jnp.searchsorted(cumulative, at.ravel()).reshape(at.shape), len(gold) - 1)
+    arm = sample(key, log_policy, (groups, SAMPLES))
     return jnp.take_along_axis(arm, best_worst_pair(gold[arm]).index, -1)
 
 
