@@ -5,8 +5,9 @@ match it. By forward KL it covers the target and rarely has equal tokens; by rev
 variation and Jensen-Shannon lie in between. Each is minimised twice by the same loss: with expectations over all 64
 pairs, and with samples of the policy and a baseline.
 
-The rate and steps are those of an earlier experiment; the number of samples, and a smaller rate over more steps for
-them, were chosen on seeds 0 to 9.
+The rate and steps are those of an earlier experiment. On seeds 0 to 9 were chosen the number of samples and a smaller
+rate over more steps for them (total variation had not converged in twice as many), and margins of 0.05, after one of
+0.1 was found to lie within the spread that targets have there.
 
 Differs from the paper: two tokens in place of sentences.
 """
@@ -67,7 +68,7 @@ def match(seed: Array, updates: int, divergence: FDivergence) -> dict[str, Array
     found = {}
     for name, loss, rate, steps in (
         ("exact", exact, LEARNING_RATE, updates),
-        ("sampled", sampled, SAMPLED_RATE, 2 * updates),
+        ("sampled", sampled, SAMPLED_RATE, 3 * updates),
     ):
         logits, _ = descend(loss, start, jax.random.split(run_key, steps), rate)
         prob = jnp.exp(pairs(logits))
@@ -100,7 +101,7 @@ CLAIM = Claim(
                 f"{more} aligns more than {less}",
                 f"{more}, exact: equal tokens",
                 f"{less}, exact: equal tokens",
-                margin=0.1,
+                margin=0.05,
                 paired=True,
             )
             for less, more in itertools.pairwise(ORDER)
@@ -134,5 +135,5 @@ CLAIM = Claim(
     updates=800,
     steps_per_update=SAMPLES,
     run=run,
-    seeds=range(1000, 1020),
+    seeds=range(1000, 1030),
 )
