@@ -1,4 +1,4 @@
-"""What the claims on categorical bandits share: gradient descent in one scan, and pairs of arms as sequences of one."""
+"""What the claims on categorical bandits share: descent in one scan, cheap samples, arms as sequences of one."""
 
 from __future__ import annotations
 
@@ -30,6 +30,14 @@ def descend(
 
     (params, _), recorded = jax.lax.scan(step, (params, optimiser.init(params)), keys)
     return params, recorded
+
+
+def sample(key: Array, log_policy: Array, shape: tuple[int, ...]) -> Array:
+    """Arms drawn from `log_policy [A]`, with one random number for each."""
+    cumulative = jnp.cumsum(jnp.exp(log_policy))
+    at = jax.random.uniform(key, shape) * cumulative[-1]
+    found = jnp.searchsorted(cumulative, at.ravel(), side="right").reshape(shape)
+    return jnp.minimum(found, len(log_policy) - 1)
 
 
 def as_sequences(log_policy: Array, arm: Array) -> tuple[Array, Array]:

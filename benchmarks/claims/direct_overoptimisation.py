@@ -4,7 +4,8 @@
 policy linear in the features is trained by DPO, IPO and the hinge loss, at several beta; gold reward and divergence are
 exact at every step. Gold is normalised to 0 for the reference and 1 for the best arm. A seed is 32 problems, whose
 curves are averaged. The step at which a method's gold is highest was chosen on seeds 0 to 9 and is read on others, as
-is the last one; the law `d (a - b log d)` in `d = sqrt(KL)` is fitted to the averaged curve up to the last step.
+is the last one; the law `d (a - b log d)` in `d = sqrt(KL)` is fitted to the averaged curve up to the last step. DPO at
+beta 0.1 had hardly fallen by then on those seeds, and is only reported.
 
 Differs from the paper: one size of model, a linear one.
 """
@@ -29,7 +30,7 @@ PAIRS, PROBLEMS = 60, 32
 SCALE = 3.0  # of features in the policy
 LEARNING_RATE = 0.05
 # method: beta, and the step at which gold was highest on seeds 0 to 9
-METHODS = {"DPO 0.1": 1, "DPO 0.3": 1, "DPO 1": 1, "IPO 0.03": 1, "hinge 0.3": 1}
+METHODS = {"DPO 0.1": 184, "DPO 0.3": 98, "DPO 1": 123, "IPO 0.03": 121, "hinge 0.3": 129}
 
 
 def curve(key: Array, updates: int, method: str) -> tuple[Array, Array]:
@@ -112,6 +113,7 @@ CLAIM = Claim(
                 paired=True,
             )
             for method in METHODS
+            if method != "DPO 0.1"
         ),
         Condition(
             "DPO 0.3: the peak of the fitted law is within what was observed",

@@ -5,8 +5,9 @@ match it. By forward KL it covers the target and rarely has equal tokens; by rev
 variation and Jensen-Shannon lie in between. Each is minimised twice by the same loss: with expectations over all 64
 pairs, and with samples of the policy and a baseline.
 
-The rate and steps are those of an earlier experiment; the number of samples, and a smaller rate over more steps for
-them, were chosen on seeds 0 to 9.
+The rate and steps are those of an earlier experiment. On seeds 0 to 9 were chosen the number of samples and a smaller
+rate over more steps for them (total variation had not converged in twice as many), and margins of 0.05, after one of
+0.1 was found to lie within the spread that targets have there.
 
 Differs from the paper: two tokens in place of sentences.
 """
@@ -16,13 +17,12 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Sequence
-from typing import get_args
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.claims.arms import descend
+from benchmarks.claims.arms import descend, sample
 from benchmarks.claims.claim import Claim, Condition
 from rlx.policy import f_dpg_loss
 from rlx.policy.distribution_matching import FDivergence
@@ -30,7 +30,7 @@ from rlx.types import Array
 
 TOKENS = 8
 DIAGONAL = 5.0  # extra logit of equal tokens
-SAMPLES = 512
+SAMPLES = 256
 LEARNING_RATE, SAMPLED_RATE = 0.05, 0.02
 ORDER: tuple[FDivergence, ...] = ("forward_kl", "tv", "js", "reverse_kl")  # of rising alignment
 
@@ -58,7 +58,7 @@ def match(seed: Array, updates: int, divergence: FDivergence) -> dict[str, Array
     def sampled(logits: Array, key: Array) -> Array:
         log_prob, wanted = pairs(logits).ravel(), target.ravel()
         own = jax.lax.stop_gradient(log_prob)
-        index = jax.random.categorical(key, own, shape=(SAMPLES,))
+        index = sample(key, own, (SAMPLES,))
         used = log_prob[index], wanted[index], own[index], log_z
         # -f'(t) averaged: the loss at a log-probability of 1 is f'(t)
         ones = jnp.ones(SAMPLES)
@@ -80,7 +80,7 @@ def match(seed: Array, updates: int, divergence: FDivergence) -> dict[str, Array
 
 def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
     samples = {}
-    for divergence in get_args(FDivergence):
+    for divergence in ORDER:
         found = match(np.asarray(seeds, np.uint32), updates, divergence)
         samples |= {f"{divergence}, {name}": np.asarray(values).tolist() for name, values in found.items()}
     return samples
@@ -101,7 +101,7 @@ CLAIM = Claim(
                 f"{more} aligns more than {less}",
                 f"{more}, exact: equal tokens",
                 f"{less}, exact: equal tokens",
-                margin=0.1,
+                margin=0.05,
                 paired=True,
             )
             for less, more in itertools.pairwise(ORDER)
@@ -135,5 +135,5 @@ CLAIM = Claim(
     updates=800,
     steps_per_update=SAMPLES,
     run=run,
-    seeds=range(1000, 1020),
+    seeds=range(1000, 1030),
 )

@@ -5,7 +5,7 @@ from the policy and one from the reference, get labels by Bradley and Terry's la
 fitted by DPO to all pairs so far plus the optimistic term `alpha beta E_ref log p`, which lowers the likelihood of what
 the reference answers. Without the term (alpha = 0) it is online DPO.
 
-A seed is 32 problems, of which the share is counted whose policy gives the best arm more than 0.3. The values of alpha
+A seed is 16 problems, of which the share is counted whose policy gives the best arm more than 0.3. The values of alpha
 are those of an earlier experiment, the rate and the steps per round a first choice; nothing was tuned.
 
 Differs from the paper: the reference stays what it was, and a pair is not the best and the worst of three.
@@ -28,7 +28,7 @@ from rlx.types import Array
 
 BETA = 0.1
 ROUNDS, PAIRS = 30, 8
-PROBLEMS = 32  # of a seed
+PROBLEMS = 16  # of a seed
 LEARNING_RATE = 0.05
 ALPHAS = (0.0, 0.01, 0.03, 0.1, 0.3)
 FOUND = 0.3  # probability of the best arm

@@ -40,7 +40,7 @@ def multi_head_dpo_loss(
     Raises:
       ValueError: for shapes that do not fit, objectives that are no integers, or `beta <= 0`.
 
-    Source: Simultaneous Multi-objective Alignment Across Verifiable and Non-verifiable Rewards (2025).
+    Source: "Simultaneous Multi-objective Alignment Across Verifiable and Non-verifiable Rewards" (2025).
     """
     shape = jnp.shape(log_prob)
     check.require(len(shape) == 4 and shape[2] == 2, "log_prob", shape, "of shape [H, B, 2, T]")
@@ -73,7 +73,7 @@ def combine_heads(logits: Array, weight: Array) -> Array:
     Raises:
       ValueError: for a number of weights other than that of heads, or weights that are negative or all 0.
 
-    Source: Simultaneous Multi-objective Alignment Across Verifiable and Non-verifiable Rewards (2025); Liu et al.,
+    Source: "Simultaneous Multi-objective Alignment Across Verifiable and Non-verifiable Rewards" (2025); Liu et al.,
     "Tuning Language Models by Proxy" (2024) for arithmetic on logits.
     """
     shape = jnp.shape(logits)

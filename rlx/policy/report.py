@@ -71,7 +71,7 @@ def length_report(mask: Array, reward: Array, reference_mask: Array) -> LengthRe
     Raises:
       ValueError: for shapes that do not fit.
 
-    Source: Preference Fine-Tuning for Factuality in Chest X-Ray Interpretation Models Without Human Feedback (2024).
+    Source: "Preference Fine-Tuning for Factuality in Chest X-Ray Interpretation Models Without Human Feedback" (2024).
     """
     for name, array in (("mask", mask), ("reference_mask", reference_mask)):
         check.rank(name, array, 2)

@@ -11,6 +11,8 @@ import pytest
 from scipy.special import expit, log_expit, logit
 
 from rlx import policy
+from rlx.envs.bandit import feature_bandit
+from rlx.reward import tilt
 
 B, T = 1000, 12
 
@@ -402,6 +404,32 @@ def test_tabular_optimum_of_ipo():
 
         np.testing.assert_allclose(jax.grad(loss)(jnp.asarray(reference + win @ mu / tau)), 0, atol=1e-9)
         assert np.abs(jax.grad(loss)(jnp.asarray(reference + gold / tau))).max() > 1e-3
+
+
+def test_linear_policies_reach_the_tilt_that_is_in_their_class():
+    """Arms with features, gold linear in them, all pairs of the reference: DPO has its minimum at the tilt, IPO not."""
+    with jax.enable_x64(True):
+        params = feature_bandit(jax.random.key(0), arms=20, features=6, clean=True)
+        reference, gold, feature, preference = (
+            x[0] for x in (params.log_reference, params.gold, params.feature, params.preference)
+        )
+        beta = 0.3
+        weight = jnp.linalg.lstsq(feature, gold)[0]
+        mu, mask = jnp.exp(reference), np.ones((20, 20, 2, 1), bool)
+
+        def policy_at(theta):
+            return jax.nn.log_softmax(reference + feature @ theta)
+
+        def loss(theta, kernel):
+            each = kernel(log_pairs(policy_at(theta)), mask, preference, log_pairs(reference))
+            return mu @ each @ mu
+
+        tilted = tilt(reference, gold, jnp.asarray(beta))
+        np.testing.assert_allclose(policy_at(weight / beta), tilted, atol=1e-4)
+        dpo = jax.grad(loss)(weight / beta, functools.partial(policy.dpo_loss, beta=beta))
+        ipo = jax.grad(loss)(weight / beta, functools.partial(policy.ipo_loss, tau=beta))
+        np.testing.assert_allclose(dpo, 0, atol=1e-6)
+        assert np.abs(ipo).max() > 0.01
 
 
 LINKS = ("logistic", "hinge", "square", "exo", "discopop", "nca", "bco", "apo_zero", "apo_down", "sppo")

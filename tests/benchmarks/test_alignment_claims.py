@@ -1,0 +1,58 @@
+"""What claims on bandits and on the ring compute by themselves, against sums and densities."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.stats
+
+from benchmarks.claims import direct_nash, on_policy_pairs, ring
+from benchmarks.claims.arms import as_sequences, descend, nats
+from rlx.envs.bandit import feature_bandit
+from rlx.policy import categorical_kl
+
+
+def test_descent_reaches_a_minimum_and_records_the_way():
+    keys = jax.random.split(jax.random.key(0), 300)
+    last, way = descend(lambda x, key: jnp.square(x - 2), jnp.zeros(()), keys, 0.1, lambda x: x)
+    np.testing.assert_allclose(last, 2, atol=1e-2)
+    np.testing.assert_allclose(way[-1], last)
+    np.testing.assert_allclose(way[0], 0.1, rtol=1e-4)  # Adam's first step
+
+
+def test_arms_as_sequences():
+    log_policy, other = (jax.nn.log_softmax(jnp.arange(4.0) * x) for x in (1.0, -0.5))
+    log_prob, mask = as_sequences(log_policy, jnp.array([[3, 0]]))
+    np.testing.assert_allclose(log_prob[0, :, 0], log_policy[jnp.array([3, 0])])
+    assert mask.shape == (1, 2, 1)
+    np.testing.assert_allclose(nats(log_policy, other), categorical_kl(log_policy, other), rtol=1e-5)
+
+
+def test_win_rates_leave_out_oneself():
+    params = feature_bandit(jax.random.key(0), 3, arms=6, features=2)
+    arm = jax.random.randint(jax.random.key(1), (3, 4), 0, 6)
+    got = direct_nash.win_rates(params, arm)
+    for x in range(3):
+        for i in range(4):
+            wins = [float(params.preference[x, arm[x, i], arm[x, j]]) for j in range(4) if j != i]
+            np.testing.assert_allclose(got[x, i], np.mean(wins), rtol=1e-5)
+
+
+def test_best_and_worst_follow_the_law_of_order_statistics():
+    log_policy = jnp.log(jnp.array([0.5, 0.3, 0.2]))
+    pair = np.asarray(on_policy_pairs.draw(jax.random.key(0), log_policy, jnp.array([0.0, 1.0, 2.0]), 20_000))
+    np.testing.assert_allclose(np.mean(pair[:, 0] == 2), 1 - 0.8**10, atol=0.01)
+    np.testing.assert_allclose(np.mean(pair[:, 1] == 0), 1 - 0.5**10, atol=0.01)
+
+
+def test_chains_have_the_density_that_they_are_drawn_from():
+    params = ring.train_reference(jax.random.key(0), 2)
+    before, after = ring.rollout(params, jax.random.key(1), (500,))
+    np.testing.assert_array_equal(before[:, 1:], after[:, :-1])
+    log_prob, mask = ring.log_probs(params, before, after)
+    np.testing.assert_array_equal(mask[0], np.arange(ring.STEPS) < ring.STEPS - 1)
+    z = np.sqrt(-2 * (np.asarray(log_prob) + 2 * np.log(ring.RING.std) + np.log(2 * np.pi)))[:, :-1]
+    assert scipy.stats.kstest(z.ravel(), scipy.stats.rayleigh.cdf).pvalue > 0.01  # lengths of standard normal pairs
+    blind = ring.predict(params, before, jnp.arange(ring.STEPS), jnp.array([3.0, -1.0]))
+    np.testing.assert_allclose(blind, ring.predict(params, before, jnp.arange(ring.STEPS)), atol=1e-6)
