@@ -25,7 +25,6 @@ from benchmarks.language.workload import (
     PAIRS,
     PARTS,
     PROMPT,
-    STEPS,
     VOCABULARY,
     WIDTH,
 )
@@ -95,9 +94,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--core", type=int, help="the core to pin to; default: the lowest allowed")
     args = parser.parse_args(arguments)
     core = min(os.sched_getaffinity(0)) if args.core is None else args.core
-    steps = 3 if args.quick else STEPS
     results: dict[str, dict[str, list[Any]]] = {}
-    for part, (sides, tokens) in PARTS.items():
+    for part, (sides, tokens, steps) in PARTS.items():
+        steps = 3 if args.quick else steps
         results[part] = {side: [] for side in sides if side != "pytorch" or not args.no_peers}
         for number in range(1 if args.quick else args.rounds):
             for side, rounds in results[part].items():

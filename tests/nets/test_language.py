@@ -111,7 +111,7 @@ def test_mixtures_multiply_probabilities(model):
     logits = [completion_logits(model, p, PROMPT, PROMPT != 0, drawn.token, drawn.mask) for p in (one, other)]
     log_prob = jax.nn.log_softmax((0.3 * logits[0] + 0.7 * logits[1])[..., 1:] / 0.5)
     chosen = jnp.take_along_axis(log_prob, jnp.maximum(drawn.token - 1, 0)[..., None], axis=-1)[..., 0]
-    np.testing.assert_allclose(drawn.log_prob, jnp.where(drawn.mask, chosen, 0), atol=1e-5)
+    np.testing.assert_allclose(drawn.log_prob, jnp.where(drawn.mask, chosen, 0), atol=5e-5)
 
 
 @pytest.mark.parametrize("kind", [TransformerLM, GRULM])

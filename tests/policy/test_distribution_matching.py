@@ -122,7 +122,7 @@ def test_moments_are_met_by_the_nearest_distribution():
     expected = scipy.optimize.minimize(dual, np.zeros(3), method="BFGS", options={"gtol": 1e-9}).x
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
     tilted = scipy.special.softmax(log_weight + feature @ np.asarray(found, np.float64))
-    np.testing.assert_allclose(tilted @ feature, moment, atol=1e-4)
+    np.testing.assert_allclose(tilted @ feature, moment, atol=5e-4)
     # a far moment of rare events, where a plain Newton step overshoots
     rare = (np.arange(10_000) < 3).astype(np.float32)[:, None]
     odds = float(policy.fit_gdc(rare, np.array([0.9], np.float32))[0])
