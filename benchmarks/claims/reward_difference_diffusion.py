@@ -8,8 +8,8 @@ fall below the highest reward so far, as a share of the whole gain, says whether
 equal to DDPO on a small scale, which is what this is.
 
 The ring's rate was chosen on seeds 0 to 9: at 3e-3 and 1e-2 nothing collapsed, at 3e-2 the runs without clipping did,
-at times, and most recovered; so the fall is the largest one, and not that at the end. Differs from the paper: no prompts, two
-dimensions; the two trajectories of a pair share their first state.
+at times, and most recovered; so the fall is the largest one, and not that at the end. Differs from the paper: no
+prompts, two dimensions; the two trajectories of a pair share their first state.
 """
 
 from __future__ import annotations
