@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from rlx.envs import adapters, bandit, diffusion, grid, multi_objective, point, tabular
+from rlx.envs import adapters, bandit, diffusion, grid, multi_objective, point, tabular, token
 
 # all of gymnax 1.0 but MNISTBandit-bsuite, which downloads its data
 _GYMNAX = (
@@ -89,6 +89,11 @@ _OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
     "point-goals": (4, point.goals),
     "point-obstacles": (1, point.obstacles),
     "goldpool": (0, lambda seed, **kwargs: bandit.GoldPool(jax.random.key(seed), **kwargs)),
+    "toyseq-tiny": (None, lambda **kwargs: token.toy_seq("tiny", **kwargs)),
+    "toyseq-small": (None, lambda **kwargs: token.toy_seq("small", **kwargs)),
+    "critiqueseq-tiny": (None, lambda **kwargs: token.critique_seq("tiny", **kwargs)),
+    "critiqueseq-small": (None, lambda **kwargs: token.critique_seq("small", **kwargs)),
+    "verifier": (1, lambda digits, **kwargs: token.verifier_tasks(digits=digits, **kwargs)),
     "deep-sea-treasure-convex": (None, lambda **kwargs: multi_objective.deep_sea_treasure("convex", **kwargs)),
     "deep-sea-treasure-concave": (None, lambda **kwargs: multi_objective.deep_sea_treasure("concave", **kwargs)),
     "deep-sea-treasure-mirrored": (None, lambda **kwargs: multi_objective.deep_sea_treasure("mirrored", **kwargs)),

@@ -22,6 +22,7 @@ SMALL = {
     "pareto_front.py": ["3", "1", "front.png"],
     "own_bonus.py": ["4096", "0.5"],
     "offline_preferences.py": ["20", "20", "2"],
+    "align_own_model.py": ["3"],
     "brax_robot.py": ["brax/fast", "4096", "OUT"],
     "pod.py": ["OUT", "4096", "2"],
 }
@@ -33,6 +34,7 @@ SAYS = {
     "pareto_front.py": r"3 learners, \d points of 10",
     "own_bonus.py": r"4096 steps: return 0\.00, cells seen \d+%",
     "offline_preferences.py": r"correlation .*\ntrue return of the log -\d+, after implicit Q-learning -\d+",
+    "align_own_model.py": r"preferences: loss .*, gold reward -?\d\.\d+ of at most 1\.422",
     "brax_robot.py": r"\| OUT \| 1 \|",
     "pod.py": r"4 members on 1 devices of 1 processes",
 }

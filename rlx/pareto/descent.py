@@ -46,9 +46,9 @@ def nonsmooth_descent_step(
     Usual mistakes: a radius of machine precision, below which the gradients of a kink's two sides are never seen, and
     a tolerance that does not shrink with the radius.
 
-    >>> step, critical = nonsmooth_descent_step(lambda x: jnp.abs(x).sum()[None], jnp.array([2.0, 0.01]), 0.125)
+    >>> step, critical = nonsmooth_descent_step(lambda x: jnp.abs(x).sum()[None], jnp.array([2.0, 0.01]), 0.1)
     >>> round(float(step[0]), 3), bool(critical)
-    (-1.0, False)
+    (-0.8, False)
 
     Raises:
       ValueError: unless `x` is a vector and `objectives` returns one, for a radius or tolerance that is not positive,

@@ -20,8 +20,7 @@ from layouts import ALGORITHMS  # noqa: E402
 
 @pytest.fixture(scope="module")
 def differences():
-    # 21 programs, compiled without any optimisation: they are compared with one another only
-    flags = "--xla_backend_optimization_level=0 --xla_force_host_platform_device_count=4"
+    flags = os.environ["XLA_FLAGS"] + " --xla_force_host_platform_device_count=4"
     done = subprocess.run(
         [sys.executable, HERE / "layouts.py", *ALGORITHMS],
         env={**os.environ, "XLA_FLAGS": flags},

@@ -144,7 +144,7 @@ def test_vmapped_equals_loop_that_compiles_once(row: Row):
     each = [draw(row, seed) for seed in range(3)]
     stacked = jax.tree.map(lambda *x: jnp.stack(x), *each)
     loop = jax.tree.map(lambda *x: jnp.stack(x), *map(compiled(row), each))
-    assert_trees_close(jax.jit(jax.vmap(lambda x: run(row, x)))(stacked), loop)
+    assert_trees_close(jax.jit(jax.vmap(lambda x: run(row, x)))(stacked), loop, atol=1e-5)
     assert compiled(row)._cache_size() == 1
 
 

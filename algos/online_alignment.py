@@ -1,0 +1,284 @@
+"""Direct alignment from preferences on the policy's own answers: sample, judge, build pairs, learn, in one update.
+
+With other samplers, references and losses it is online DPO, iterative DPO, DNO, INPO, SPPO, XPO or SELM:
+
+- online DPO: as it is;
+- iterative DPO, DNO: `sampler="previous", refresh_every=n, refresh_reference=True` (DNO: `label="soft"`);
+- SPPO: the same with `loss="sppo"`; INPO: with `loss="ipo"` and `reference_weight`, its tau over eta;
+- XPO: `sampler="reference+current", optimism=alpha`; SELM: with `refresh_every` and `refresh_reference` too;
+- best and worst of n: `num_samples=n`.
+
+The judge is the environment's gold reward, or a function of the reader's, such as a learned reward model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from rlx import check
+from rlx.algos.offline_alignment import Loss, LossConfig, language_policy, learner
+from rlx.nets.language import (
+    END,
+    GRULM,
+    PAD,
+    LanguageModel,
+    TransformerLM,
+    completion_log_prob,
+    init,
+    sample,
+    sft,
+)
+from rlx.policy import best_worst_pair, geometric_reference, label_pair, value_bias_term
+from rlx.types import Algorithm, Array, Channel, Policy, PreferenceBatch, PyTree
+
+# prompts [N, P], tokens [N, G, T] and their mask of G answers each -> scores [N, G]
+Judge = Callable[[Array, Array, Array], Array]
+SAMPLERS = ("current", "previous", "reference", "mixture")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(LossConfig):
+    """Settings of online alignment. Floats may be traced (swept in one program); the rest fix the program's shape."""
+
+    num_prompts: int = 64  # in an update, drawn from the environment's table
+    num_samples: int = 2  # answers to each prompt; of more than two the best and the worst make the pair
+    sampler: str = "current"  # who answers: "current", "previous" (refreshed), "reference", "mixture", or two by "+"
+    mixture: float = 0.5  # weight of the reference's logits in "mixture", against the current ones; 0.5: TRL
+    temperature: float = 1.0  # of sampling
+    label: Literal["sample", "soft", "hard"] = "sample"  # one answer of a noisy judge, its probability, the comparison
+    label_scale: float = 1.0  # how decided the noisy judge is: log-odds per unit of score
+    length_bias: float = 0.0  # what the environment's judge pays for each token
+    missing_end_penalty: float = 0.0  # taken off the score of an answer that was cut
+    num_steps: int = 1  # gradient steps on the pairs of an update
+    refresh_every: int = 0  # updates after which the previous policy is set to the current one; 0: never
+    refresh_reference: bool = False  # log-ratios are to the previous policy; DNO, INPO, SPPO, SELM
+    reference_weight: float = 0.0  # of the fixed reference in them, a geometric mixture; INPO's tau / eta
+    optimism: float = 0.0  # alpha: adds alpha times the log-ratio of the first sampler's answer; XPO, SELM (times beta)
+    network: Literal["transformer", "gru"] = "gru"  # of the model that is made where none is given
+    width: int = 64  # of that model
+    depth: int = 2  # its layers
+    reference_steps: int = 500  # of supervised training on demonstrations, which make its reference
+    reference_batch: int = 128  # demonstrations in each
+    reference_seed: int = 0  # of these, the same for all members of a sweep
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("num_prompts", "num_steps", "width", "depth", "reference_steps", "reference_batch"):
+            check.count(name, getattr(self, name))
+        check.count("num_samples", self.num_samples, 2)
+        parts = self.sampler.split("+")
+        known = len(parts) <= 2 and set(parts) <= set(SAMPLERS)
+        check.require(known, "sampler", self.sampler, f"one of {SAMPLERS}, or two of them joined by '+'")
+        check.divides("the number of samplers", len(parts), "num_samples", self.num_samples)
+        check.count("refresh_every", self.refresh_every, 0)
+        for name in ("mixture", "reference_weight"):
+            check.in_range(name, getattr(self, name), 0.0, 1.0)
+        for name in ("temperature", "label_scale"):
+            check.positive(name, getattr(self, name))
+        check.in_range("length_bias", self.length_bias)
+        check.in_range("missing_end_penalty", self.missing_end_penalty, 0.0)
+        check.in_range("optimism", self.optimism, 0.0)
+        if _nonzero(self.optimism):
+            allowed = "'reference' or 'previous' first, with optimism: it is about that one's answers"
+            check.require(parts[0] in ("reference", "previous"), "sampler", self.sampler, allowed)
+        if self.refresh_reference:
+            check.count("refresh_every (with refresh_reference)", self.refresh_every)
+
+
+class State(NamedTuple):
+    """Everything that it remembers between updates."""
+
+    params: PyTree
+    optimiser: PyTree
+    shift: Array  # [] "bco"'s, see `offline_alignment`
+    reference: PyTree  # parameters that stay
+    previous: PyTree  # parameters at the last refresh; None where nothing reads them
+    updates: Array  # int32 []
+    key: Array
+
+
+class Collected(NamedTuple):
+    """What an update learns from."""
+
+    rows: PreferenceBatch
+    first: tuple[Array, Array]  # token and mask [N, T] of the first sampler's first answers
+    metrics: dict[str, Array]
+
+
+def make(
+    config: Config,
+    env: Any,
+    env_params: Any = None,
+    *,
+    model: LanguageModel | None = None,
+    reference: PyTree = None,
+    loss: Loss | None = None,
+    judge: Judge | None = None,
+) -> Algorithm:
+    """Online alignment on `env`, a token environment (`rlx.envs.token`).
+
+    An update asks `num_prompts` prompts and counts as many environment steps as its answers could have tokens.
+
+    Args:
+      model: whose parameters are learned; default a network of the configuration's sizes.
+      reference: its parameters to begin with and to stay near; default supervised training on the environment's
+        demonstrations, as part of `init`.
+      loss: one of the reader's own in place of `config.loss`, see `offline_alignment`.
+      judge: scores of groups of answers; default the environment's.
+
+    Raises:
+      ValueError: for a model of another vocabulary, or a `reference` without the model that it is of.
+    """
+    env_params = env.default_params if env_params is None else env_params
+    size = env.task.vocabulary
+    check.require(model is not None or reference is None, "model", model, "given with reference")
+    if model is None:
+        model = (TransformerLM if config.network == "transformer" else GRULM)(size, config.width, config.depth)
+    check.require(size == model.vocabulary, "model.vocabulary", model.vocabulary, f"the environment's, {size}")
+    check.require(model.heads == 1, "model.heads", model.heads, "1")
+    network: LanguageModel = model
+    step = learner(config, network, loss)
+    collect = collector(config, env, env_params, network, judge)
+    keeps_previous = config.refresh_reference or "previous" in config.sampler
+
+    def start(key: Array) -> State:
+        base = reference
+        if base is None:
+            init_key, sft_key = jax.random.split(jax.random.key(config.reference_seed))
+            draw = functools.partial(env.demonstrations, count=config.reference_batch, params=env_params)
+            base, _ = sft(network, init(network, init_key), sft_key, draw, config.reference_steps)
+        params = jax.tree.map(jnp.copy, base)
+        previous = jax.tree.map(jnp.copy, base) if keeps_previous else None
+        return State(params, step.optimiser.init(params), jnp.zeros(()), base, previous, jnp.zeros((), jnp.int32), key)
+
+    def optimistic(collected: Collected) -> Callable[[PyTree], Array] | None:
+        if not _nonzero(config.optimism):
+            return None
+        prompt, (token, mask) = collected.rows.prompt, collected.first
+        return lambda params: jnp.mean(
+            value_bias_term(
+                completion_log_prob(network, params, prompt, prompt != PAD, token, mask),
+                mask,
+                coefficient=config.optimism,
+            )
+        )
+
+    def update(state: State, data: None = None) -> tuple[State, dict[str, Any]]:
+        del data
+        key, collect_key = jax.random.split(state.key)
+        collected = collect(collect_key, state.params, state.previous, state.reference)
+        learn = functools.partial(
+            step.learn, rows=collected.rows, reference=state.reference, extra=optimistic(collected)
+        )
+        learned = state.params, state.optimiser, state.shift
+        for _ in range(config.num_steps):
+            *learned, metrics = learn(*learned)
+        params, opt_state, shift = learned
+        updates, previous = state.updates + 1, state.previous
+        if keeps_previous and config.refresh_every:
+            due = updates % config.refresh_every == 0
+            previous = jax.tree.map(lambda new, old: jnp.where(due, new, old), params, previous)
+        state = State(params, opt_state, shift, state.reference, previous, updates, key)
+        return state, {**metrics, **collected.metrics}
+
+    def policy(state: State) -> Policy:
+        return language_policy(network, state.params)
+
+    def with_learned(state: State, learned: PyTree) -> State:
+        params, opt_state, shift = learned
+        return state._replace(params=params, optimiser=opt_state, shift=shift)
+
+    return Algorithm(
+        start,
+        update,
+        policy,
+        config.num_prompts * config.num_samples * env.task.length,
+        (Channel("reward"),),
+        lambda state: (state.params, state.optimiser, state.shift),
+        with_learned,
+    )
+
+
+def collector(
+    config: Config, env: Any, env_params: Any, model: LanguageModel, judge: Judge | None = None
+) -> Callable[..., Collected]:
+    """`collect(key, params, previous, reference) -> Collected`: ask, sample, judge and pair up.
+
+    What it gives is a data set like any other: offline alignment on the answers of the reference is online alignment
+    whose sampler is never refreshed.
+    """
+    parts, group = config.sampler.split("+"), config.num_samples
+    length = env.task.length
+    weight = jnp.stack([jnp.asarray(x, jnp.float32) for x in (config.mixture, 1 - jnp.asarray(config.mixture))])
+
+    def score(prompt: Array, token: Array, mask: Array) -> Array:
+        if judge is not None:
+            found = judge(prompt, token, mask)
+        else:
+            found = env.score(prompt[:, None], token, mask, env_params, length_bias=config.length_bias)
+        cut = ~jnp.any(mask & (token == END), axis=-1)
+        return found - config.missing_end_penalty * cut
+
+    def answers(key: Array, prompt: Array, who: str, models: dict[str, PyTree]) -> Any:
+        """`[N, G / parts, T]`."""
+        repeated = jnp.repeat(prompt, group // len(parts), axis=0)
+        params, mix = (models[who], None) if who != "mixture" else (None, weight)
+        if who == "mixture":
+            params = jax.tree.map(lambda *x: jnp.stack(x), models["reference"], models["current"])
+        drawn = sample(model, params, key, repeated, repeated != PAD, length, temperature=config.temperature, mix=mix)
+        return jax.tree.map(lambda x: x.reshape(prompt.shape[0], -1, length), drawn)
+
+    def collect(key: Array, params: PyTree, previous: PyTree, reference: PyTree) -> Collected:
+        prompt_key, sample_key, label_key = jax.random.split(key, 3)
+        table = env_params.prompt
+        prompt = table[jax.random.randint(prompt_key, (config.num_prompts,), 0, table.shape[0])]
+        models = {"current": params, "previous": previous, "reference": reference}
+        keys = jax.random.split(sample_key, len(parts))
+        drawn = [answers(key, prompt, who, models) for key, who in zip(keys, parts, strict=True)]
+        token, mask, behaviour = (jnp.concatenate(x, axis=1) for x in zip(*drawn, strict=True))
+        scores = score(prompt, token, mask)
+
+        index = jnp.broadcast_to(jnp.arange(2), (config.num_prompts, 2))
+        if group > 2:
+            index = best_worst_pair(scores).index
+        pick = lambda x: jnp.take_along_axis(x, index[..., None] if x.ndim > 2 else index, axis=1)  # noqa: E731
+        token_pair, mask_pair, score_pair = pick(token), pick(mask), pick(scores)
+        scaled = config.label_scale * score_pair
+        if config.label == "soft":
+            first = jax.nn.sigmoid(scaled[:, 0] - scaled[:, 1])
+        else:
+            first = label_pair(scaled, label_key if config.label == "sample" else None)
+        differ = jnp.any((token_pair[:, 0] != token_pair[:, 1]) | (mask_pair[:, 0] != mask_pair[:, 1]), axis=-1)
+        decided = differ if config.label != "hard" else differ & (first != 0.5)
+        log_prob = functools.partial(completion_log_prob, model)
+        rest = prompt, prompt != PAD, token_pair, mask_pair
+        base = log_prob(reference, *rest)
+        if config.refresh_reference:
+            base = geometric_reference(base, log_prob(previous, *rest), config.reference_weight)
+        rows = PreferenceBatch(
+            obs=None,
+            action=token_pair,
+            mask=mask_pair,
+            target=jnp.stack([first, 1 - first], axis=1),
+            prompt=prompt,
+            prompt_mask=prompt != PAD,
+            weight=decided.astype(jnp.float32),
+            behaviour_log_prob=pick(behaviour),
+            reference_log_prob=base,
+        )
+        gold = env.score(prompt[:, None], token, mask, env_params)
+        metrics = {"gold": gold.mean(), "score": scores.mean(), "length": jnp.sum(mask, axis=-1).mean()}
+        return Collected(rows, (token[:, 0], mask[:, 0]), metrics)
+
+    return collect
+
+
+def _nonzero(number: Any) -> bool:
+    """Whether a setting is in use; one that is traced is."""
+    return not isinstance(number, int | float) or number != 0

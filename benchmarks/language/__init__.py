@@ -1,0 +1,1 @@
+"""How fast small language models are sampled and trained on preferences, against plain PyTorch."""
