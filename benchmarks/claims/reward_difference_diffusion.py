@@ -100,8 +100,7 @@ def fine_tune(key: Array, start: Params, snapshots: int, method: str) -> Array:
 
         def step(carry: tuple[Params, optax.OptState], _: None) -> tuple[tuple[Params, optax.OptState], None]:
             params, state = carry
-            change, state = optimiser.update(jax.grad(loss)(params), state)
-            return (optax.apply_updates(params, change), state), None
+            return ring.updated(optimiser, jax.grad(loss)(params), params, state), None
 
         (params, state), _ = jax.lax.scan(step, (params, state), length=INNER)
         return (params, state), ring.mean_reward(params, judge_key)

@@ -51,9 +51,9 @@ def trial(seed: Array, updates: int) -> dict[str, Array]:
     def learn(beta: Array, eta: Array) -> dict[str, Array]:
         def loss(theta: Array, key: Array) -> Array:
             del key
-            settings = {"beta": beta, "likelihood": eta * beta}
             log_prob, mask = as_sequences(policy(theta), arm)
-            return pairwise_preference_loss(log_prob, mask, target, reference[arm][..., None], **settings).mean()
+            other = reference[arm][..., None]
+            return pairwise_preference_loss(log_prob, mask, target, other, beta=beta, likelihood=eta * beta).mean()
 
         theta, _ = descend(loss, jnp.zeros(feature.shape[1]), jnp.zeros(updates), LEARNING_RATE)
         return report(policy(theta))
