@@ -52,8 +52,9 @@ def trial(seed: Array, updates: int) -> dict[str, Array]:
         def loss(theta: Array, key: Array) -> Array:
             del key
             log_prob, mask = as_sequences(policy(theta), arm)
-            other = reference[arm][..., None]
-            return pairwise_preference_loss(log_prob, mask, target, other, beta=beta, likelihood=eta * beta).mean()
+            base = reference[arm][..., None]
+            losses = pairwise_preference_loss(log_prob, mask, target, base, beta=beta, likelihood=eta * beta)
+            return losses.mean()
 
         theta, _ = descend(loss, jnp.zeros(feature.shape[1]), jnp.zeros(updates), LEARNING_RATE)
         return report(policy(theta))

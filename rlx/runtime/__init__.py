@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlx.runtime.checkpoint import CheckpointError as CheckpointError
+    from rlx.runtime.comparison import plot_frontier as plot_frontier
+    from rlx.runtime.comparison import win_rate_table as win_rate_table
     from rlx.runtime.driver import fit as fit
     from rlx.runtime.driver import sweep as sweep
     from rlx.runtime.driver import train as train
@@ -50,12 +52,14 @@ _MODULE_OF = {
     "load_reward": "reward_file",
     "make_mesh": "mesh",
     "plot_front": "front",
+    "plot_frontier": "comparison",
     "plot_hypervolume": "front",
     "restore": "restoration",
     "restore_config": "restoration",
     "save_reward": "reward_file",
     "sweep": "driver",
     "train": "driver",
+    "win_rate_table": "comparison",
 }
 
 __all__ = sorted(_MODULE_OF)

@@ -58,6 +58,9 @@ def report(*paths: str | os.PathLike[str], out: str | os.PathLike[str] | None = 
     interval. The score of a setting is that of its last evaluation, or where there was none of the last tenth of
     training. Diverged seeds are left out of curves and scores and counted in the table, so read the two together.
 
+    Where preferences between answers were learned, `displacement.png` has the log-probability of those preferred and of
+    the others, a panel for each of the best settings: both may fall while the margin between them grows.
+
     Where an algorithm keeps a front, hypervolume comes first among curves and scores, `front.png` has what all seeds of
     each setting have found together, and `front` lists that of the setting with the highest score.
 
@@ -102,6 +105,11 @@ def report(*paths: str | os.PathLike[str], out: str | os.PathLike[str] | None = 
         if panels:
             figures.append(folder / name)
             draw(panels, colours, title, figures[-1])
+
+    displacement = _displacement([settings[index] for index in best[:MAX_COLOURED]])
+    if displacement:
+        figures.append(folder / "displacement.png")
+        draw(displacement, {"chosen": COLOURS[0], "rejected": COLOURS[1]}, title, figures[-1])
 
     front, front_figure = _fronts([settings[index] for index in best], coloured, folder / "front.png")
     figures += front_figure
@@ -185,6 +193,18 @@ def _panels(settings: Sequence[_Setting], source: str, titled: Sequence[tuple[st
             name = column.split("/")[0]
             unit = "return per episode" if name in ("return", "episode_return") else UNITS.get(name, "")
             panels.append(Panel(title, unit, settings[0].heading, curves))
+    return panels
+
+
+def _displacement(settings: Sequence[_Setting]) -> list[Panel]:
+    """For each setting how likely the preferred answers and the others are; none where no preferences were learned."""
+    panels = []
+    for setting in settings:
+        found = {name: _values(setting, "metrics", f"log_prob/{name}") for name in ("chosen", "rejected")}
+        curves = [_binned(Curve(name, *x)) for name, x in found.items() if x is not None and len(x[0]) > 1]
+        if len(curves) == 2:
+            title = ", ".join(part for part in (setting.heading, setting.label) if part)
+            panels.append(Panel(f"Likelihood, {title}", "nats per answer", "", curves))
     return panels
 
 

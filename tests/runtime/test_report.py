@@ -181,3 +181,16 @@ def test_errors_name_the_path(tmp_path, contents):
         report(path)
     with pytest.raises(ValueError, match="at least one"):
         report()
+
+
+def test_likelihoods_of_preferred_answers_and_others_share_a_panel(tmp_path):
+    def metrics(step, seed, setting):
+        return {"log_prob/chosen": -step / 100, "log_prob/rejected": -step / 10 - setting["beta"] + seed}
+
+    settings = ({"beta": 0.1}, {"beta": 1.0})
+    run = write_run(tmp_path / "run", rows_of(metrics, seeds=2, settings=settings), seeds=2, settings=settings)
+    result = report(run)
+    assert [path.name for path in result.files][:2] == ["diagnostics.png", "displacement.png"]
+    assert "![displacement](displacement.png)" in (run / "report" / "report.md").read_text()
+    other = write_run(tmp_path / "other", rows_of(lambda step, *_: {"log_prob": step}, seeds=1))
+    assert "displacement.png" not in [path.name for path in report(other).files]
