@@ -37,8 +37,8 @@ METHODS = ("contrastive", "IPO", "policy gradient", "policy gradient, baseline")
 def regrets(seed: Array, updates: int) -> dict[str, Array]:
     params = copg_bandit()
     data_key, order_key = jax.random.split(jax.random.key(seed))
-    samplers = tuple(jnp.log(jnp.array([p])) for p in COPG_SAMPLERS)
-    data = categorical_queries(params, data_key, PAIRS, samplers)
+    first, second = (jnp.log(jnp.array([p])) for p in COPG_SAMPLERS)
+    data = categorical_queries(params, data_key, PAIRS, (first, second))
     assert data.action is not None and data.reference_log_prob is not None and data.gold is not None  # noqa: PT018
     arm, target, reference, gold = data.action[..., 0], data.target[:, 0], data.reference_log_prob, data.gold
     best = CategoricalBandit(params).optimal_policy(BETA)[0]

@@ -54,8 +54,7 @@ def trial(seed: Array, start: Params, batches: int, method: str) -> Array:
 
         def step(carry: tuple[Params, optax.OptState], _: None) -> tuple[tuple[Params, optax.OptState], None]:
             params, state = carry
-            change, state = optimiser.update(jax.grad(loss)(params), state)
-            return (optax.apply_updates(params, change), state), None
+            return ring.updated(optimiser, jax.grad(loss)(params), params, state), None
 
         carry, _ = jax.lax.scan(step, carry, length=INNER)
         return carry, ring.mean_reward(carry[0], judge_key)

@@ -39,7 +39,7 @@ def curve(key: Array, updates: int, method: str) -> tuple[Array, Array]:
     params = feature_bandit(task_key)
     reference, gold, feature = params.log_reference[0], params.gold[0], params.feature[0]
     data = categorical_queries(params, data_key, PAIRS)
-    assert data.action is not None
+    assert data.action is not None and data.reference_log_prob is not None  # noqa: PT018
     arm, target, other = data.action[..., 0], data.target[:, 0], data.reference_log_prob
     name, beta = method.split()[0], float(method.split()[1])
 

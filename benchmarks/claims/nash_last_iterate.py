@@ -47,7 +47,7 @@ def gaps(seed: Array, updates: int) -> dict[str, Array]:
 
     def draw(log_policy: Array, key: Array) -> tuple[Array, Array]:
         """For each pair of arms how often, as a share, and how often of these the first won."""
-        data = categorical_queries(params, key, PAIRS, (log_policy[None],) * 2)
+        data = categorical_queries(params, key, PAIRS, (log_policy[None], log_policy[None]))
         assert data.action is not None
         first, second = data.action[:, 0, 0], data.action[:, 1, 0]
         zeros = jnp.zeros(preference.shape)

@@ -66,8 +66,7 @@ def trial(seed: Array, start: Params, updates: int, told: bool) -> dict[str, Arr
 
     def step(carry: tuple[Params, optax.OptState], key: Array) -> tuple[tuple[Params, optax.OptState], None]:
         params, state = carry
-        change, state = optimiser.update(jax.grad(loss)(params, key), state)
-        return (optax.apply_updates(params, change), state), None
+        return ring.updated(optimiser, jax.grad(loss)(params, key), params, state), None
 
     (params, _), _ = jax.lax.scan(step, (start, optimiser.init(start)), jax.random.split(run_key, updates))
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import functools
 import itertools
+from typing import cast
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from benchmarks.claims.arms import descend
 from rlx.envs.diffusion import Ring
@@ -20,6 +22,14 @@ HIDDEN = (64, 64)
 BATCH, LEARNING_RATE = 512, 2e-3  # of training the reference
 
 Params = list[tuple[Array, Array]]
+
+
+def updated(
+    optimiser: optax.GradientTransformation, gradient: Params, params: Params, state: optax.OptState
+) -> tuple[Params, optax.OptState]:
+    """Parameters and optimiser after a gradient step."""
+    change, state = optimiser.update(gradient, state)
+    return cast(Params, optax.apply_updates(params, change)), state
 
 
 def predict(params: Params, sample: Array, index: Array, condition: Array | None = None) -> Array:

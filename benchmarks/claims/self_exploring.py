@@ -8,6 +8,9 @@ the reference answers. Without the term (alpha = 0) it is online DPO.
 A seed is 16 problems, of which the share is counted whose policy gives the best arm more than 0.3. The values of alpha
 are those of an earlier experiment, the rate and the steps per round a first choice; nothing was tuned.
 
+On the judging seeds much optimism finds the arm in 2% of the problems and none in 4%: the harm is no more than what
+moderate optimism had gained, which leaves the second condition undecided.
+
 Differs from the paper: the reference stays what it was, and a pair is not the best and the worst of three.
 """
 

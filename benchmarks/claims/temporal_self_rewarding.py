@@ -9,6 +9,9 @@ best of the policy's and of a provisional next policy's, which is trained for on
 Judged is the gap in the judge's score. The paper's other point, better final answers, is reported: gold reward as a
 share of the best arms'. It is a matter of generalisation, which a linear policy hardly has.
 
+On the judging seeds self-rewarding reaches 0.95 of the best arms' gold in the fifth round, temporal self-rewarding
+0.84: of the better answers nothing is seen here.
+
 Differs from the paper: bandits in place of a language model that is its own judge; the provisional policy's training
 comes on top, at as many rounds for either method.
 """
