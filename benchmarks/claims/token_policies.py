@@ -24,9 +24,11 @@ from rlx.types import Array, PyTree
 ENV = toy_seq("tiny", prompts=123)  # all there are
 EVERY = ENV.enumerate()
 PLACES = ENV.task.vocabulary ** jnp.arange(ENV.task.length)
-NUMBER = jnp.zeros(ENV.task.vocabulary**ENV.task.length, jnp.int32).at[EVERY.token @ PLACES].set(
-    jnp.arange(len(EVERY.token))
-)  # of the completion whose tokens, times PLACES, make the index
+NUMBERS = (
+    jnp.zeros(ENV.task.vocabulary**ENV.task.length, jnp.int32)
+    .at[EVERY.token @ PLACES]
+    .set(jnp.arange(len(EVERY.token)))
+)
 MODEL = GRULM(ENV.task.vocabulary, width=32, depth=1)
 PROMPTS = 8
 SFT_STEPS, SFT_BATCH = 300, 64
@@ -68,6 +70,11 @@ def log_policy(params: PyTree, prompt: Array) -> Array:
 def token_log_prob(params: PyTree, prompt: Array, index: Array) -> Array:
     """Of the tokens of completions `[B, ...]` of prompts `[B, P]`: `[B, ..., T]`."""
     return completion_log_prob(MODEL, params, prompt, prompt != PAD, EVERY.token[index], EVERY.mask[index])
+
+
+def number(token: Array) -> Array:
+    """The index of completions `[..., T]` among `EVERY`."""
+    return NUMBERS[token @ PLACES]
 
 
 def draw(key: Array, log_prob: Array, shape: tuple[int, ...]) -> Array:
@@ -143,7 +150,7 @@ def policy_gradient(
     prompt = task.prompt[row]
     sampler = jax.lax.stop_gradient(params)
     drawn = sample(MODEL, sampler, sample_key, prompt, prompt != PAD, ENV.task.length)
-    index = NUMBER[drawn.token @ PLACES]
+    index = number(drawn.token)
     base, log_prob = (token_log_prob(p, prompt, index) for p in (task.params, params))
     paid = reward[row, index] - beta * jnp.sum(drawn.log_prob - base, -1)
     advantage = leave_one_out_advantage(paid.reshape(batch, group)).ravel()
