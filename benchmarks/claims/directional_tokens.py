@@ -66,7 +66,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
             params, state = carry
             prompt_key, angle_key, sample_key = jax.random.split(key, 3)
             prompt = problem.prompt[jax.random.randint(prompt_key, (BATCH,), 0, len(problem.prompt))]
-            angles = jax.random.uniform(angle_key, (BATCH, 1), maxval=ANGLES[-1]) if angle is None else angle
+            angles = jax.random.uniform(angle_key, (BATCH, 1), maxval=ANGLES[-1]) if angle is None else angle[None]
             direction = jnp.broadcast_to(unit_direction(angles), (BATCH, 2))
             many, shown = (jnp.repeat(x, SAMPLES, 0) for x in (prompt, direction))
             drawn = sample(MODEL, teacher, sample_key, many, many != PAD, ENV.task.length, condition=shown)

@@ -15,13 +15,14 @@ from collections.abc import Sequence
 import jax
 import jax.numpy as jnp
 
-from benchmarks.claims.claim import Claim
+from benchmarks.claims.claim import Claim, Condition
 from benchmarks.claims.token_policies import (
     ENV,
     EVERY,
     MODEL,
     compare,
     course,
+    each_seed,
     expected,
     log_policy,
     nats,
@@ -30,7 +31,7 @@ from benchmarks.claims.token_policies import (
     task,
 )
 from rlx.nets.language import PAD, completion_logits
-from rlx.policy import token_log_prob, top_k_entropy, top_k_mass
+from rlx.policy import rank_correlation, token_log_prob, top_k_entropy, top_k_mass
 from rlx.types import Array, PyTree
 
 PAIRS = 16  # for each prompt

@@ -132,7 +132,7 @@ CLAIM = Claim(
     environment="tiny token task, 8 prompts; the best and the worst of eight answers are known",
     baseline="imitation of the best of eight",
     method="DPO, IPO, and imitation less a tenth of the worst one's log-probability",
-    metric="mean log-probability of the reference's best less its worst answers; gold score, exact, after as many steps",
+    metric="mean log-probability of the reference's best less its worst answers; exact gold score after as many steps",
     conditions=(
         *(
             Condition(

@@ -45,7 +45,7 @@ REWARDS = ENV.task.channels
 HEADS = len(REWARDS)
 WIDE = GRULM(MODEL.vocabulary, MODEL.width, MODEL.depth, heads=HEADS)
 PAIRS, NOISE = 64, 4.0  # for each prompt and reward; log-odds of a label per unit of reward
-BETA, BATCH, LEARNING_RATE = 0.1, 96, 1e-3
+BETA, BATCH, LEARNING_RATE = 0.1, 96, 3e-3
 SPREAD = 1e-3  # of the heads around the reference's at the start
 GRID = jnp.linspace(0.0, 1.0, 6)
 

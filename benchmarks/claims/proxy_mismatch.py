@@ -29,6 +29,7 @@ from benchmarks.claims.token_policies import (
     log_policy,
     nats,
     policy_gradient,
+    standard,
     task,
 )
 from rlx.policy import objective_mismatch
@@ -40,7 +41,7 @@ MOST = max(NUMBERS)
 WRONG = (0.0, 0.1, 0.2, 0.3)  # share of labels
 REWARD_STEPS = 100
 BATCH, LEARNING_RATE = 64, 3e-3
-BETA = 0.01
+BETA = 0.05
 RECORDS = 8
 TEST = 256  # pairs for each prompt, to measure accuracy on
 
@@ -71,7 +72,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
             first, second = (proxy[test.row, test.index[:, side]] for side in (0, 1))
             right = pair_accuracy(first - second, test.target)
             accuracy = jnp.sum(jnp.where(decided, right, 0)) / jnp.sum(decided)
-            proxy = (proxy - proxy.mean()) / proxy.std()
+            proxy = standard(proxy, problem)
 
             def record(params: PyTree) -> tuple[Array, Array, Array]:
                 now = log_policy(params, problem.prompt)

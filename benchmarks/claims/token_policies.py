@@ -190,6 +190,12 @@ def nats(log_prob: Array, log_other: Array) -> Array:
     return expected(log_prob, log_prob - log_other)
 
 
+def standard(score: Array, task: Task) -> Array:
+    """Scores `[X, N]` of which the reference's answers have a mean of 0 and a standard deviation of 1."""
+    mean = expected(task.log_reference, score)
+    return (score - mean) / jnp.sqrt(expected(task.log_reference, (score - mean) ** 2))
+
+
 def read_at(distance: float, start: Array, divergence: Array, value: Array) -> Array:
     """A value at a distance that a course from the reference passes: `divergence`, `value` `[R]`, linear in between."""
     far = jax.lax.cummax(jnp.concatenate([jnp.zeros(1), divergence]))
