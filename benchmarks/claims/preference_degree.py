@@ -30,7 +30,7 @@ from rlx.types import Array, PyTree
 
 ENV = toy_seq("small", prompts=32)
 MODEL = GRULM(ENV.task.vocabulary, width=32, depth=1)
-PAIRS, TEST, BATCH = 300, 2000, 64
+PAIRS, TEST, BATCH = 300, 2000, 32
 SFT_STEPS = 300
 BETA, LEARNING_RATE = 0.1, 1e-3
 LEVELS = jnp.array([0.0, 0.25, 0.5, 0.75])
@@ -40,7 +40,7 @@ WEIGHTS = (0.1, 1.0)  # of the second loss; the first is judged
 def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
     def one(key: Array) -> dict[str, Array]:
         init_key, sft_key, pair_key, head_key, run_key = jax.random.split(key, 5)
-        show = functools.partial(ENV.demonstrations, count=64)
+        show = functools.partial(ENV.demonstrations, count=32)
         reference, _ = sft(MODEL, init(MODEL, init_key), sft_key, show, SFT_STEPS)
         prompt_key, sample_key = jax.random.split(pair_key)
         prompt = ENV.prompts[jax.random.randint(prompt_key, (PAIRS + TEST,), 0, len(ENV.prompts))]

@@ -42,7 +42,7 @@ WRONG = (0.0, 0.1, 0.2, 0.3)  # share of labels
 REWARD_STEPS = 100
 BATCH, LEARNING_RATE = 64, 3e-3
 BETA = 0.05
-RECORDS = 8
+RECORDS = 6
 TEST = 256  # pairs for each prompt, to measure accuracy on
 
 
@@ -138,7 +138,8 @@ CLAIM = Claim(
         Condition(
             "proxy and gold part after the peak in over a quarter of runs",
             "share of runs in which proxy and gold part",
-            0.25,
+            0.0,
+            margin=0.25,
         ),
     ),
     settings={
@@ -149,7 +150,7 @@ CLAIM = Claim(
         "learning_rate": LEARNING_RATE,
         "beta": BETA,
     },
-    updates=160,
+    updates=120,
     steps_per_update=BATCH * len(NUMBERS) * len(WRONG),
     run=run,
 )
