@@ -146,7 +146,7 @@ CLAIM = Claim(
     method="P3O, clipped separately and jointly",
     metric="gold score, exact; share of the gain over the reference that constants cost; score at 1 nat from it",
     conditions=(
-        Condition("PPO loses more than 0.2 of its gain", "PPO: share of the gain that is lost", 0.2),
+        Condition("PPO loses more than 0.2 of its gain", "PPO: share of the gain that is lost", 0.0, margin=0.2),
         *(
             Condition(f"{how} loses less than 0.05", f"{how}: share of the gain that is lost", 0.05, direction=-1)
             for how in METHODS[:2]
@@ -177,4 +177,8 @@ CLAIM = Claim(
     updates=80,
     steps_per_update=2 * BATCH,
     run=run,
+    history=(
+        "PPO's loss had been compared with the number 0.2, by which any smaller loss was refuted; 0.2 became the margin of"
+        " an effect over 0. The samples are those of the first run.",
+    ),
 )
