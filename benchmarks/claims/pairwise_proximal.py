@@ -178,7 +178,7 @@ CLAIM = Claim(
     steps_per_update=2 * BATCH,
     run=run,
     history=(
-        "PPO's loss had been compared with the number 0.2, by which any smaller loss was refuted; 0.2 became the margin of"
-        " an effect over 0. The samples are those of the first run.",
+        "PPO's loss had been compared with the number 0.2, by which any smaller loss was refuted; 0.2 became the margin"
+        " of an effect over 0. The samples are those of the first run.",
     ),
 )
