@@ -50,7 +50,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
     number, wrong = (x.ravel() for x in jnp.meshgrid(jnp.array(NUMBERS), jnp.array(WRONG)))
 
     def one(key: Array) -> dict[str, Array]:
-        task_key, test_key, *keys = jax.random.split(key, 3)
+        task_key, test_key, run_key = jax.random.split(key, 3)
         problem = task(task_key)
         gold = problem.gold @ ENV.default_params.weight
         test = compare(test_key, problem, gold, TEST)
@@ -59,10 +59,10 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
         def of_model(given: tuple[Array, Array, Array]) -> tuple[Array, Array, Array, Array]:
             """Its accuracy, and in the course of the policy's training proxy and gold reward and divergence."""
             key, number, wrong = given
-            pair_key, flip_key, drop_key, fit_key, run_key = jax.random.split(key, 5)
+            pair_key, flip_key, drop_key, prompt_key, fit_key, run_key = jax.random.split(key, 6)
             pairs = compare(pair_key, problem, gold, MOST)
             row = jax.random.randint(drop_key, (BATCH * REWARD_STEPS,), 0, number)  # of the first so many of a prompt
-            row += MOST * jax.random.randint(flip_key, row.shape, 0, len(problem.prompt))
+            row += MOST * jax.random.randint(prompt_key, row.shape, 0, len(problem.prompt))
             flip = jax.random.uniform(flip_key, pairs.target.shape) < wrong
             pairs = pairs._replace(target=jnp.where(flip, 1 - pairs.target, pairs.target))
             known = jax.tree.map(lambda x: x[row], pairs)
@@ -85,7 +85,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
             _, path = course(loss, problem.params, keys, LEARNING_RATE, record)
             return accuracy, *path
 
-        runs = jax.random.split(keys[0], len(number)), number, wrong
+        runs = jax.random.split(run_key, len(number)), number, wrong
         accuracy, proxy, reached, far = jax.lax.map(of_model, runs)
         report = objective_mismatch(accuracy, proxy, reached)
         start = expected(problem.log_reference, gold)
