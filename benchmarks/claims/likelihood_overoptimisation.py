@@ -34,11 +34,12 @@ from rlx.nets.language import PAD, completion_logits
 from rlx.policy import rank_correlation, token_log_prob, top_k_entropy, top_k_mass
 from rlx.types import Array, PyTree
 
-PAIRS = 16  # for each prompt
-ERROR = 1.0  # standard deviation of the judge's, fixed for each completion
+PAIRS = 32  # for each prompt
+ERROR = 0.6  # standard deviation of the judge's, fixed for each completion
 BETA, BATCH, LEARNING_RATE = 0.03, 64, 2e-3
 EVALUATE = 20  # steps
 TOP = 3  # of 7 tokens
+LEAST = 0.02  # gain by which shares of it are taken
 
 
 def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
@@ -74,11 +75,12 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
         path = jax.tree.map(lambda x, start: jnp.concatenate([start[None], x]), path, record(problem.params))
         gold = path["gold"]
         peak, start = gold.max(), gold[0]
+        gain = jnp.maximum(peak - start, LEAST)
         found = {
             "gold at the start": start,
             "gold at its peak": peak,
             "gold at the end": gold[-1],
-            "share of the gain that is lost": (peak - gold[-1]) / (peak - start),
+            "share of the gain that is lost": (peak - gold[-1]) / gain,
             "gold's peak, share of the steps": jnp.argmax(gold) / (len(gold) - 1),
             "divergence at the end": path["divergence"][-1],
         }
@@ -89,7 +91,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
                 f"{name} at the start": values[0],
                 f"{name} at the end": values[-1],
                 f"{name}'s peak, share of the steps": stop / (len(gold) - 1),
-                f"{name}'s peak: share of the gain": (gold[stop] - start) / (peak - start),
+                f"{name}'s peak: share of the gain": (gold[stop] - start) / gain,
                 f"rank correlation of {name} and gold": rank_correlation(values, gold),
             }
         return found
