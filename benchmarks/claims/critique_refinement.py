@@ -5,12 +5,14 @@ nothing. A refiner answers anew, given the answer, the critique and the question
 a pair for DPO, in which the refined one is preferred. 500 critiques are set against 2000 comparisons of two answers of
 the reference by gold score. Controls: critiques at random, and refined answers kept only if the gold score agrees.
 
-That a model can heed a critique is taken for granted: the refiner imitates an expert who answers up to four times,
+That a model can heed a critique is taken for granted: the refiner imitates an expert who answers up to eight times,
 until the fault that was named is gone, on the prompts that the policy is not asked.
 
 Differs from the paper: all of it is tiny, and critiques come from a formula.
 
-TUNED
+Tuned on seeds 0 and 1: a refiner of 600 steps that imitates up to four tries wins 59% of comparisons with the original,
+and the policy reaches 0.83 by critiques, 1.13 where the gold score agrees, and 1.19 by comparisons; the refiner was
+given 1500 steps and eight tries.
 """
 
 from __future__ import annotations
@@ -46,8 +48,8 @@ from rlx.policy import label_pair
 from rlx.types import Array, PyTree
 
 CRITIQUES, COMPARISONS = 500, 2000
-TRIES = 4  # of the expert whom the refiner imitates
-REFINER_STEPS, REFINER_BATCH = 600, 64
+TRIES = 8  # of the expert whom the refiner imitates
+REFINER_STEPS, REFINER_BATCH = 1500, 64
 BETA, BATCH, LEARNING_RATE = 0.1, 64, 1e-3
 
 

