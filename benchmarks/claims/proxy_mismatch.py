@@ -1,6 +1,6 @@
 """A reward model's accuracy, the reward it pays and the gold reward are only loosely linked.
 
-Twenty reward models of different quality are trained for each seed, on 8 to 256 comparisons for each prompt of the
+Twelve reward models of different quality are trained for each seed, on 8 to 128 comparisons for each prompt of the
 tiny token task, of which up to 30% are labelled wrong. Each scores a completion by the sum of what a recurrent network
 says of its tokens. A policy is trained on each by policy gradients with the other answers to a prompt as baseline, and
 read in the course of it: its expected proxy and gold scores are exact.
@@ -36,7 +36,7 @@ from rlx.policy import objective_mismatch
 from rlx.reward import pair_accuracy
 from rlx.types import Array, PyTree
 
-NUMBERS = (8, 16, 32, 64, 128)  # of comparisons for each prompt
+NUMBERS = (8, 32, 128)  # of comparisons for each prompt
 MOST = max(NUMBERS)
 WRONG = (0.0, 0.1, 0.2, 0.3)  # share of labels
 REWARD_STEPS = 100
@@ -125,7 +125,7 @@ CLAIM = Claim(
     title="The Alignment Ceiling: Objective Mismatch in Reinforcement Learning from Human Feedback",
     year=2023,
     cards=(48,),
-    environment="tiny token task, 8 prompts; 20 reward models of 8 to 128 comparisons a prompt, up to 30% wrong",
+    environment="tiny token task, 8 prompts; 12 reward models of 8 to 128 comparisons a prompt, up to 30% wrong",
     baseline="perfect correlation of 0.9 and more; rewards that rise together",
     method="a policy for each reward model, by policy gradients with a leave-one-out baseline",
     metric="rank correlation, over reward models, of accuracy and final gold reward; share of runs in which proxy and"
@@ -150,7 +150,7 @@ CLAIM = Claim(
         "learning_rate": LEARNING_RATE,
         "beta": BETA,
     },
-    updates=120,
+    updates=96,
     steps_per_update=BATCH * len(NUMBERS) * len(WRONG),
     run=run,
 )
