@@ -133,7 +133,7 @@ CLAIM = Claim(
     steps_per_update=BATCH,
     run=run,
     history=(
-        "A first run had, by mistake, the settings of before the last tuning (error 1, 16 pairs) and ended in an error, as"
-        " three seeds gained nothing; its shares of the gain that is lost were seen, and nothing was changed for them.",
+        "A first run had, by mistake, the settings of before the last tuning (error 1, 16 pairs) and ended in an error,"
+        " as three seeds gained nothing; its shares of the gain that is lost were seen, and nothing was changed for them.",
     ),
 )
