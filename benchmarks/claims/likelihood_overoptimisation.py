@@ -134,6 +134,6 @@ CLAIM = Claim(
     run=run,
     history=(
         "A first run had, by mistake, the settings of before the last tuning (error 1, 16 pairs) and ended in an error,"
-        " as three seeds gained nothing; its shares of the gain that is lost were seen, and nothing was changed for them.",
+        " as three seeds gained nothing; its shares of the gain that is lost were seen. Nothing was changed for them.",
     ),
 )
