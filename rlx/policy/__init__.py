@@ -29,7 +29,7 @@ from rlx.policy.gflownet import order_loss_pair, order_loss_pareto, tb_log_rewar
 from rlx.policy.heads import combine_heads, multi_head_dpo_loss
 from rlx.policy.link import link_loss, link_prob
 from rlx.policy.nash import duality_gap, geometric_reference, mixture_logits, nash_md_loss, nash_step
-from rlx.policy.pairs import anchored_future_pairs, best_worst_pair, label_pair
+from rlx.policy.pairs import anchored_future_pairs, best_worst_pair, drop_key_tokens, label_pair
 from rlx.policy.report import (
     length_controlled_win_rate,
     length_report,
@@ -64,6 +64,7 @@ __all__ = [
     "denoise_log_prob",
     "diffusion_dpo_loss",
     "dpo_loss",
+    "drop_key_tokens",
     "duality_gap",
     "f_dpg_loss",
     "fit_gdc",

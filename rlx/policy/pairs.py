@@ -107,6 +107,52 @@ def anchored_future_pairs(past: Array, present: Array, future: Array) -> Pair:
     return _pair(score, ~before, before)
 
 
+class Shortened(NamedTuple):
+    """Answers of which something was taken away."""
+
+    token: Array  # int [..., T], what is left moved together, 0 after it
+    mask: Array  # bool [..., T]
+
+
+def drop_key_tokens(token: Array, mask: Array, importance: Array, share: Array | float) -> Shortened:
+    """Answers without a share of their key tokens, the most important first: how good they still are is then known.
+
+        dropped: the ceil(share K) tokens of highest importance, of the K that count and have an importance above 0
+
+    Which share was taken is a label that costs nothing: a model that learns to say it, or to prefer the answer with
+    less taken away, learns what answers are judged by.
+
+    Shapes: int `[..., T]`, bool `[..., T]`, `[..., T]`, `share` in [0, 1] broadcasts to `[...]` -> `[..., T]` twice. Of
+    equally important tokens the earlier ones go first. Nothing is differentiated.
+
+    Usual mistake: gaps left where tokens stood, from which the label can be read without a look at the content.
+
+    >>> left = drop_key_tokens(jnp.array([5, 6, 7, 1]), jnp.ones(4, bool), jnp.array([0.1, 0.2, 0.0, 0.0]), 0.5)
+    >>> left.token.tolist(), left.mask.tolist()
+    ([5, 7, 1, 0], [True, True, True, False])
+
+    Raises:
+      ValueError: for shapes that differ, tokens that are not integers, or a share outside [0, 1].
+
+    Source: Li et al., "Self-supervised Preference Optimization: Enhance Your Language Model with Preference Degree
+    Awareness" (2024), in outline.
+    """
+    check.same_shape(token=token, mask=mask, importance=importance)
+    token, mask = jnp.asarray(token), jnp.asarray(mask, bool)
+    check.require(token.ndim >= 1, "token", token.shape, "of shape [..., T]")
+    check.require(jnp.issubdtype(token.dtype, jnp.integer), "token", token.dtype, "of an integer type")
+    check.in_range("share", share, 0.0, 1.0)
+    weight = widened(importance)
+    key = mask & (weight > 0)
+    number = jnp.ceil(widened(share)[..., None] * jnp.sum(key, axis=-1, keepdims=True) - 1e-4)
+    order = jnp.argsort(jnp.where(key, -weight, jnp.inf), axis=-1, stable=True)
+    rank = jnp.argsort(order, axis=-1)
+    kept = mask & ~(key & (rank < number))
+    place = jnp.argsort(~kept, axis=-1, stable=True)
+    token, kept = (jnp.take_along_axis(x, place, axis=-1) for x in (token, kept))
+    return Shortened(jnp.where(kept, token, 0), kept)
+
+
 def _pair(score: jax.Array, better: jax.Array, worse: jax.Array) -> Pair:
     score = jax.lax.stop_gradient(score)
     score = score if jnp.issubdtype(score.dtype, jnp.floating) else score.astype(jnp.float32)

@@ -410,6 +410,13 @@ ROWS = {
     "anchored_future_pairs": targets(
         policy.anchored_future_pairs, past=normal(B, A), present=normal(B, A), future=normal(B, T)
     ),
+    "drop_key_tokens": targets(
+        policy.drop_key_tokens,
+        token=integers(A, B, T),
+        mask=flags(B, T),
+        importance=normal(B, T),
+        share=uniform(0, 1, B),
+    ),
     "multi_head_dpo_loss": Row(
         policy.multi_head_dpo_loss,
         {

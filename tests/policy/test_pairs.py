@@ -49,6 +49,19 @@ def test_anchors():
     np.testing.assert_array_equal(own.index - np.array([3, 0]), plain.index)
 
 
+def test_key_tokens_are_dropped_and_the_rest_moves_up():
+    rng = np.random.default_rng(3)
+    token, mask = rng.integers(1, 9, (200, 6)), rng.random((200, 6)) < 0.7
+    importance, share = np.round(rng.normal(size=(200, 6)), 1), rng.choice([0, 0.25, 0.5, 0.75, 1], 200)
+    found = policy.drop_key_tokens(token, mask, importance, share)
+    for i in range(200):
+        keys = sorted((t for t in range(6) if mask[i, t] and importance[i, t] > 0), key=lambda t: -importance[i, t])
+        gone = keys[: int(np.ceil(share[i] * len(keys)))]
+        left = [token[i, t] for t in range(6) if mask[i, t] and t not in gone]
+        assert found.token[i].tolist() == left + [0] * (6 - len(left))
+        assert found.mask[i].tolist() == [t < len(left) for t in range(6)]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -56,6 +69,8 @@ def test_anchors():
         (lambda: policy.label_pair(np.zeros(2), scale=0.0), "scale"),
         (lambda: policy.best_worst_pair(np.zeros(3), np.ones(2, bool)), "same shape"),
         (lambda: policy.anchored_future_pairs(np.zeros(3), np.zeros((2, 3)), np.zeros(3)), "leading axes"),
+        (lambda: policy.drop_key_tokens(np.zeros(3), np.ones(3, bool), np.zeros(3), 0.5), "integer"),
+        (lambda: policy.drop_key_tokens(np.zeros(3, int), np.ones(3, bool), np.zeros(3), 1.5), "share"),
     ],
 )
 def test_bad_input_raises(call, message):
