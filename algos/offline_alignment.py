@@ -46,7 +46,6 @@ from rlx.types import Algorithm, Array, Channel, Environment, Policy, Preference
 # (log-probabilities of the policy [N, 2, T], the rows [N, ...], the configuration) -> losses [N]
 Loss = Callable[[Array, PreferenceBatch, Any], Array]
 
-
 LossName = Literal[
     "dpo", "cdpo", "rdpo", "fdpo_js", "fdpo_alpha", "ipo", "slic", "rso", "exo", "simpo", "orpo", "cpo", "cpl", "sppo",
     "nca", "bco_pair", "apo_zero", "apo_down", "discopop", "aot", "kto", "bco",
@@ -103,11 +102,11 @@ class State(NamedTuple):
 
 
 def _pairwise(beta: float, *, reference: bool = True, **settings: Any) -> Loss:
-    """A setting of the general loss; settings may be functions of the configuration."""
+    """A setting of the general loss; settings may be functions of the configuration and beta."""
 
     def loss(log_prob: Array, rows: PreferenceBatch, config: Any) -> Array:
-        given = {name: value(config) if callable(value) else value for name, value in settings.items()}
         strength = beta if config.beta is None else config.beta
+        given = {name: value(config, strength) if callable(value) else value for name, value in settings.items()}
         base = rows.reference_log_prob if reference else None
         return pairwise_preference_loss(
             log_prob, rows.mask, rows.target[:, 0], base, beta=strength, likelihood=config.likelihood, **given
@@ -135,21 +134,13 @@ def _nll(log_prob: Array, rows: PreferenceBatch, config: Any) -> Array:
     return -config.likelihood * jnp.sum(rows.target * total, axis=-1)
 
 
-def _sppo(log_prob: Array, rows: PreferenceBatch, config: Any) -> Array:
-    beta = 0.1 if config.beta is None else config.beta
-    settings = {"beta": beta, "weight": 1 / jnp.square(beta), "likelihood": config.likelihood}
-    return pairwise_preference_loss(
-        log_prob, rows.mask, rows.target[:, 0], rows.reference_log_prob, link="sppo", **settings
-    )
-
-
 # by name; the number is the default of beta (tau, temperature, weight)
 LOSSES: dict[str, Loss] = {
     "dpo": _named(dpo_loss, "beta", 0.1),
     "cdpo": _named(dpo_loss, "beta", 0.1, smoothing=lambda c: c.smoothing),
     "rdpo": _named(dpo_loss, "beta", 0.1, flip_prob=lambda c: c.flip_prob),
     "fdpo_js": _pairwise(0.1, divergence="js"),
-    "fdpo_alpha": _pairwise(0.1, divergence="alpha", alpha=lambda c: c.alpha),
+    "fdpo_alpha": _pairwise(0.1, divergence="alpha", alpha=lambda c, _: c.alpha),
     "ipo": _named(ipo_loss, "tau", 0.1),
     "slic": _pairwise(1.0, reference=False, link="hinge"),
     "rso": _pairwise(0.1, link="hinge"),
@@ -158,7 +149,7 @@ LOSSES: dict[str, Loss] = {
     "orpo": _named(orpo_loss, "weight", 0.1, False),
     "cpo": _named(cpo_loss, "beta", 0.1, False),
     "cpl": _named(cpl_loss, "temperature", 0.1, False, bias=lambda c: c.bias),
-    "sppo": _sppo,
+    "sppo": _pairwise(0.1, link="sppo", weight=lambda _, beta: 1 / jnp.square(beta)),
     "nca": _pairwise(0.1, link="nca"),
     "bco_pair": _pairwise(0.1, link="bco"),
     "apo_zero": _pairwise(0.1, link="apo_zero"),
@@ -199,16 +190,17 @@ def make(
 
     `update(state, data)` is a gradient step on rows of `data`, a `PreferenceBatch` of two candidates: `prompt` and
     token ids `action` with their masks, `target`, and `reference_log_prob` (`with_reference`) unless the loss needs
-    none. `weight` multiplies the losses of rows. "kto" and "bco" take answers one by one, as liked as `binary` says, or
-    else `target`; KTO compares with what the reference says of answers to other rows' prompts. An update counts as one
-    step, so that `fit(..., total_steps=n, data=data)` takes n gradient steps.
+    none. `weight` multiplies the losses of rows, but for "aot", which sorts them. "kto" and "bco" take answers one by
+    one, as liked as `binary` says, or else `target`; KTO compares with what the reference says of answers to other
+    rows' prompts. An update counts as one step: `fit(..., total_steps=n, data=data)` takes n gradient steps.
 
     A model with several heads (`with_heads` makes their parameters) learns one objective with each: `principle`,
     one-hot `[B, H]`, says by which a row was judged, and objectives count equally however many rows they have. Its
     policy has equal weights of heads; `language_policy` and `sample` take others by `mix`, when it answers.
 
     Args:
-      loss: one of the reader's own in place of `config.loss`.
+      loss: one of the reader's own in place of `config.loss`; it sees all fields of the rows, so that the margin of
+        MODPO, for one, can come from their `factor`.
 
     Raises:
       ValueError: for a model of another vocabulary; in `update`, without data, or for data that lack what the loss
@@ -296,7 +288,8 @@ def learner(config: LossConfig, model: LanguageModel, loss: Loss | None = None) 
         params: PyTree, shift: Array, rows: PreferenceBatch, reference: PyTree, extra: Any
     ) -> tuple[Array, dict[str, Any]]:
         losses, log_prob = row_losses(params, shift, rows, reference)
-        weight = jnp.ones(losses.shape) if rows.weight is None else rows.weight
+        # the losses of "aot" are of ranks, not of rows
+        weight = jnp.ones(losses.shape) if rows.weight is None or name == "aot" else rows.weight
         total = jnp.mean(weight * losses)
         metrics = {"loss": total, **_report(log_prob, rows, weight)}
         return total if extra is None else total + extra(params), metrics

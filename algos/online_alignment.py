@@ -3,7 +3,8 @@
 With other samplers, references and losses it is online DPO, iterative DPO, DNO, INPO, SPPO, XPO or SELM:
 
 - online DPO: as it is;
-- iterative DPO, DNO: `sampler="previous", refresh_every=n, refresh_reference=True` (DNO: `label="soft"`);
+- iterative DPO: `sampler="previous", refresh_every=n, refresh_reference=True`; DNO: with `label="soft"` too, and a
+  judge whose scores are win rates against the group;
 - SPPO: the same with `loss="sppo"`; INPO: with `loss="ipo"` and `reference_weight`, its tau over eta;
 - XPO: `sampler="reference+current", optimism=alpha`; SELM: with `refresh_every` and `refresh_reference` too;
 - best and worst of n: `num_samples=n`.

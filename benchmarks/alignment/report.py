@@ -1,0 +1,162 @@
+"""The table of the frontiers, read off at equal divergence, and their picture."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.alignment.frontier import GRID, LOSSES, MODES, Settings, figures, optimum, task
+from rlx.runtime.figure import COLOURS, GREY, STYLE
+from rlx.runtime.statistics import bootstrap
+
+DISTANCES = (0.25, 0.5, 1.0)  # nats, at which gold is read off
+MIDDLE = 0.5  # at which length and entropy are
+COLOURED = ("dpo", "ipo", "simpo", "orpo", "kto", "discopop")
+
+HEAD = """# Pair losses at equal divergence
+
+Written by `python -m benchmarks.alignment`. The task is `toy_seq` in its tiny size, four prompts with 1555 answers
+each, so that every figure is an exact sum. Policies are small GRUs that start from the same reference: {updates}
+gradient steps on {pairs} pairs each, Adam at {rate:g}, labels by Bradley and Terry at {scale:g} times the gold reward.
+Offline: pairs of the reference's answers, as many as the run takes, drawn with replacement. Online: the policy's own,
+fresh in each step. Each method ran at its default of beta (its weight, tau) times {grid}; {seeds} seeds (from 1000 on),
+all runs of a method in one vmapped program, {minutes:.0f} minutes in all on one core that others used too, with
+compilation. Nothing was tuned for any method.
+
+A method's frontier of a seed is the line through the reference (divergence 0) and its runs in the order of their
+divergence KL(policy || reference), the mean over prompts in nats. Means over seeds with 95 % bootstrap intervals. "not
+reached": no beta of the grid went so far from the reference, or in one seed only.
+
+![frontiers](frontier.png)
+"""
+
+Result = Mapping[str, Any]
+
+
+def read_off(result: Result, reference: Mapping[str, float], name: str, distance: float) -> np.ndarray:
+    """A figure `[S]` at a divergence, along each seed's frontier: the line through the reference and its runs in order
+    of their divergence. NaN where no beta of the grid went so far.
+    """
+    divergence = np.asarray(result["divergence"])
+    values = np.asarray(result[name])
+    found = []
+    for x, y in zip(divergence.T, values.T, strict=True):
+        usable = np.isfinite(x) & np.isfinite(y)
+        x, y = np.append(0.0, x[usable]), np.append(reference[name], y[usable])
+        order = np.argsort(x)
+        found.append(np.interp(distance, x[order], y[order], right=np.nan))
+    return np.array(found)
+
+
+def cell(values: np.ndarray) -> str:
+    """Mean and 95 % bootstrap interval; how many seeds got there, if not all."""
+    there = values[np.isfinite(values)]
+    if len(there) < 2:
+        return "not reached"
+    middle, low, high = bootstrap(np.mean, there)
+    few = "" if len(there) == len(values) else f" ({len(there)} seeds)"
+    return f"{middle:.3f} [{low:.3f}, {high:.3f}]{few}"
+
+
+def write(folder: Path, settings: Settings) -> None:
+    """RESULTS.md and frontier.png from what is in `folder/results`."""
+    on = task(settings)
+    reference = {name: float(x) for name, x in figures(on, on.log_reference).items()}
+    best = optimum(settings, np.geomspace(0.02, 20.0, 200))
+    order = np.argsort(best["divergence"])
+    ideal = {n: float(np.interp(n, best["divergence"][order], best["gold"][order])) for n in DISTANCES}
+    files = {(loss, mode): folder / "results" / f"{loss}-{mode}.json" for loss in LOSSES for mode in MODES}
+    results = {key: json.loads(file.read_text()) for key, file in files.items() if file.exists()}
+    if not results:
+        return
+    (folder / "RESULTS.md").write_text(markdown(results, reference, ideal, settings))
+    draw(results, reference, {name: best[name][order] for name in best}, folder / "frontier.png")
+
+
+def markdown(
+    results: Mapping[tuple[str, str], Result],
+    reference: Mapping[str, float],
+    ideal: Mapping[float, float],
+    settings: Settings,
+) -> str:
+    lines = [
+        HEAD.format(
+            updates=settings.updates,
+            pairs=settings.pairs,
+            rate=settings.learning_rate,
+            scale=settings.label_scale,
+            grid=", ".join(f"{x:g}" for x in GRID),
+            seeds=len(next(iter(results.values()))["gold"][0]),
+            minutes=sum(result["seconds"] for result in results.values()) / 60,
+        ),
+        "## Gold reward at equal divergence",
+        "",
+        f"The reference has {reference['gold']:.3f}. The best that any policy can have (the tilted reference): "
+        + ", ".join(f"{gold:.3f} at {distance:g}" for distance, gold in ideal.items())
+        + ".",
+        "",
+        "| loss | " + " | ".join(f"{mode}, {d:g}" for mode in MODES for d in DISTANCES) + " |",
+        "|" + "---|" * (1 + len(MODES) * len(DISTANCES)),
+    ]
+
+    def row(loss: str, cells: list[tuple[str, str, float]]) -> str:
+        found = [
+            cell(read_off(results[loss, mode], reference, name, d)) if (loss, mode) in results else ""
+            for mode, name, d in cells
+        ]
+        return f"| `{loss}` | " + " | ".join(found) + " |"
+
+    ran = [loss for loss in LOSSES if any((loss, mode) in results for mode in MODES)]
+    lines += [row(loss, [(mode, "gold", d) for mode in MODES for d in DISTANCES]) for loss in ran]
+    lines += [
+        "",
+        f"## Length and diversity at divergence {MIDDLE:g}",
+        "",
+        f"Length in tokens, the end's with them (reference {reference['length']:.2f}), and entropy of answers in nats "
+        f"(reference {reference['entropy']:.2f}).",
+        "",
+        "| loss | " + " | ".join(f"{mode}, {name}" for mode in MODES for name in ("length", "entropy")) + " |",
+        "|" + "---|" * (1 + 2 * len(MODES)),
+        *(row(loss, [(mode, name, MIDDLE) for mode in MODES for name in ("length", "entropy")]) for loss in ran),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def draw(
+    results: Mapping[tuple[str, str], Result], reference: Mapping[str, float], best: Mapping[str, Any], path: Path
+) -> None:
+    """Two panels of frontiers under the best there can be; a few methods in colour."""
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    style: Any = STYLE
+    with mpl.rc_context(style):
+        figure = Figure(figsize=(11.5, 5.0), layout="constrained")
+        FigureCanvasAgg(figure)
+        for axis, mode in zip(figure.subplots(1, len(MODES), sharey=True), MODES, strict=True):
+            axis.plot(best["divergence"], best["gold"], color="#222222", linewidth=1.2, linestyle="--", label="optimum")
+            for loss in sorted(LOSSES, key=lambda loss: loss in COLOURED):
+                if (loss, mode) not in results:
+                    continue
+                x, y = (np.nanmean(np.asarray(results[loss, mode][name]), axis=1) for name in ("divergence", "gold"))
+                order = np.argsort(x)
+                points = np.append(0.0, x[order]), np.append(reference["gold"], y[order])
+                known = loss in COLOURED
+                colour = COLOURS[COLOURED.index(loss)] if known else GREY
+                width, label = (1.9, loss) if known else (0.9, None)
+                axis.plot(*points, color=colour, linewidth=width, marker="o", markersize=3 if known else 2, label=label)
+            axis.set_title(mode)
+            axis.set_xlim(0, 3)
+            axis.set_xlabel("KL(policy || reference), nats")
+        figure.axes[0].set_ylabel("expected gold reward")
+        figure.axes[1].legend(frameon=False, loc="lower right")
+        figure.suptitle("Gold reward against divergence, one point a beta", x=0.01, ha="left", fontsize=13)
+        note = "Means over seeds of exact sums. Grey: the other losses. Divergences above 3 are not shown."
+        figure.supxlabel(note, x=0.01, ha="left", fontsize=9.5, color="#777777")
+        figure.savefig(path)
