@@ -94,7 +94,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
         def reached(params: PyTree, angle: Array) -> Array:
             """Expected rewards for a user of that angle."""
 
-            def shown(params: PyTree, token: Array, mask: Array, *rest: None) -> tuple[Array, None]:
+            def shown(params: PyTree, token: Array, mask: Array, *rest: Any) -> Any:
                 direction = jnp.broadcast_to(unit_direction(angle[None]), (len(token), 2))
                 return MODEL.apply(params, token, mask, None, direction)
 

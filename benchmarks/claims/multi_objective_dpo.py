@@ -71,7 +71,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
             return labelled(params, pairs, 0, margin, BETA / weight)
 
         def mixed(params: PyTree, pairs: Pairs, weight: Array) -> Array:
-            return sum(w * labelled(params, pairs, k, 0.0, BETA) for k, w in enumerate((weight, 1 - weight)))
+            return weight * labelled(params, pairs, 0, 0.0, BETA) + (1 - weight) * labelled(params, pairs, 1, 0.0, BETA)
 
         def reached(log_prob: Array) -> Array:
             return jnp.stack([expected(log_prob, problem.gold[..., k]) for k in (0, 1)])
