@@ -4,7 +4,7 @@
 `JAX_PLATFORMS` names something else. XLA's CPU compiler does as little as it can (`XLA_FLAGS` overrides it): the
 programs are small, and to compile them takes most of the time of the tests, three times as much at its first level of
 optimisation and with the newer emitters of fused operations. Programs run where they are called: dispatched to a thread
-of their own, one in thousands waits for ever (jax issue 25861), and with it the tests.
+of their own, some wait for ever (jax issue 25861), and with them the tests.
 """
 
 import os
@@ -13,9 +13,12 @@ from pathlib import Path
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parent.parent / ".jax_cache"))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
-os.environ.setdefault("JAX_CPU_ENABLE_ASYNC_DISPATCH", "0")
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
     "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
 )
+
+import jax
+
+jax.config.update("jax_cpu_enable_async_dispatch", False)
