@@ -17,8 +17,9 @@ def test_frontiers_are_read_between_runs():
     reference = {"gold": 1.0}
     np.testing.assert_allclose(read_off(result, reference, "gold", 0.5), [2.0, 3.0])
     np.testing.assert_allclose(read_off(result, reference, "gold", 1.5), [3.5, np.nan])
+    np.testing.assert_allclose(read_off(result, reference, "gold", 0.25), [np.nan, 2.0])  # a chord too long
     assert cell(np.array([1.0, 1.0, np.nan])) == "1.000 [1.000, 1.000] (2 seeds)"
-    assert cell(np.array([1.0, np.nan])) == "not reached"
+    assert cell(np.array([1.0, np.nan])) == "no run near"
 
 
 def test_no_run_beats_the_optimum_at_its_divergence():
