@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.alignment.frontier import GRID, LOSSES, MODES, Settings, figures, optimum, task
-from rlx.runtime.figure import COLOURS, GREY, STYLE
+from rlx.runtime import plot_frontier
 from rlx.runtime.statistics import bootstrap
 
 DISTANCES = (0.25, 0.5, 1.0)  # nats, at which gold is read off
@@ -138,33 +138,17 @@ def markdown(
 def draw(
     results: Mapping[tuple[str, str], Result], reference: Mapping[str, float], best: Mapping[str, Any], path: Path
 ) -> None:
-    """Two panels of frontiers under the best there can be; a few methods in colour."""
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    """A panel for each mode, under the best there can be; means over seeds, a few methods in colour."""
 
-    style: Any = STYLE
-    with mpl.rc_context(style):
-        figure = Figure(figsize=(11.5, 5.0), layout="constrained")
-        FigureCanvasAgg(figure)
-        for axis, mode in zip(figure.subplots(1, len(MODES), sharey=True), MODES, strict=True):
-            axis.plot(best["divergence"], best["gold"], color="#222222", linewidth=1.2, linestyle="--", label="optimum")
-            for loss in sorted(LOSSES, key=lambda loss: loss in COLOURED):
-                if (loss, mode) not in results:
-                    continue
-                x, y = (np.nanmean(np.asarray(results[loss, mode][name]), axis=1) for name in ("divergence", "gold"))
-                order = np.argsort(x)
-                points = np.append(0.0, x[order]), np.append(reference["gold"], y[order])
-                known = loss in COLOURED
-                colour = COLOURS[COLOURED.index(loss)] if known else GREY
-                width, label = (1.9, loss) if known else (0.9, None)
-                axis.plot(*points, color=colour, linewidth=width, marker="o", markersize=3 if known else 2, label=label)
-            axis.set_title(mode)
-            axis.set_xlim(0, 3)
-            axis.set_xlabel("KL(policy || reference), nats")
-        figure.axes[0].set_ylabel("expected gold reward")
-        figure.legend(*figure.axes[1].get_legend_handles_labels(), frameon=False, loc="outside right center")
-        figure.suptitle("Gold reward against divergence, one point a beta", x=0.01, ha="left", fontsize=13)
-        note = "Means over seeds of exact sums. Grey: the other losses. Divergences above 3 are not shown."
-        figure.supxlabel(note, x=0.01, ha="left", fontsize=9.5, color="#777777")
-        figure.savefig(path)
+    def curve(result: Result) -> tuple[Any, ...]:
+        return tuple(np.nanmean(np.asarray(result[name]), axis=1) for name in ("divergence", "gold"))
+
+    plot_frontier(
+        {mode: {loss: curve(results[loss, mode]) for loss in LOSSES if (loss, mode) in results} for mode in MODES},
+        path,
+        start=(0.0, reference["gold"]),
+        optimum=(best["divergence"], best["gold"]),
+        coloured=COLOURED,
+        limit=3.0,
+        title="Gold reward against divergence, means over seeds",
+    )

@@ -83,7 +83,10 @@ def plot_frontier(
             axis.set_xlim(0, limit)
             axis.set_xlabel("KL(policy || reference), nats")
         axes[0].set_ylabel("expected gold reward")
-        axes[-1].legend(frameon=False, loc="lower right")
+        drawn: dict[str, Any] = {}
+        for axis in axes:
+            drawn |= {line.get_label(): line for line in axis.get_legend_handles_labels()[0]}
+        figure.legend(drawn.values(), drawn, frameon=False, loc="outside right center")
         notes = ["One point a run."]
         if len(labels) > len(colours):
             notes.append("Grey: the other methods.")
