@@ -14,6 +14,7 @@ from rlx import check
 from rlx.exploration.count import count_bonus, simhash
 from rlx.exploration.distillation import distill_bonus, distill_loss
 from rlx.nets import Inputs, Torso
+from rlx.nets.network import orthogonal
 from rlx.reward import RunningMoments, chain, init_moments, normalise, normalise_by_return, update_moments
 from rlx.space import ACTION_MASK, Dict, Discrete, MultiDiscrete, Space
 from rlx.types import Array, Channel, EnvSpec, PyTree, RewardSource, Transition
@@ -28,7 +29,7 @@ class Features(nn.Module):
     @nn.compact
     def __call__(self, inputs: Inputs) -> Array:
         x = Torso(self.hidden, activation="relu")(inputs)
-        return nn.Dense(self.size, kernel_init=nn.initializers.orthogonal(2**0.5))(x)
+        return nn.Dense(self.size, kernel_init=orthogonal(2**0.5))(x)
 
 
 def apply(module: nn.Module, params: PyTree, inputs: Inputs) -> Any:

@@ -87,7 +87,7 @@ class MLP(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         for size in self.sizes:
-            x = nn.Dense(size, kernel_init=nn.initializers.orthogonal(2**0.5))(x)
+            x = nn.Dense(size, kernel_init=orthogonal(2**0.5))(x)
             if self.layer_norm:
                 x = nn.LayerNorm()(x)
             x = ACTIVATIONS[self.activation](x)
@@ -175,7 +175,7 @@ class Network(nn.Module):
             scan = nn.scan(step, variable_broadcast="params", split_rngs={"params": False})
             _, carries = scan(nn.GRUCell(self.memory), carry, (x.reshape(*batch, -1), reset))
             x = carries.reshape(-1, self.memory)
-        head = nn.Dense(self.num_outputs, kernel_init=nn.initializers.orthogonal(self.output_scale))
+        head = nn.Dense(self.num_outputs, kernel_init=orthogonal(self.output_scale))
         return head(x).reshape(*batch, -1), carries
 
     @nn.nowrap
@@ -206,9 +206,27 @@ def _is_kernel(path: Any) -> bool:
     return path[-1].key == "kernel"
 
 
+def orthogonal(scale: float) -> Any:
+    """An initialiser of kernels, for flax: orthonormal rows or columns, whichever are fewer, times `scale`."""
+    return lambda key, shape, dtype=jnp.float32: scale * _orthogonal(jax.random.normal(key, shape, dtype))
+
+
 def _orthogonal(normal: jax.Array) -> jax.Array:
-    """Orthonormal rows or columns, whichever are fewer, uniformly distributed if the entries of `normal` are normal."""
+    """Orthonormal rows or columns, whichever are fewer, uniformly distributed if the entries of `normal` are normal.
+
+    By Gram and Schmidt's method, twice for each column, in place of a library's factorisation: on the CPU two batches
+    of these at once (an actor's kernels and a critic's, of several seeds) take all threads of a small machine to wait
+    for each other, and the program hangs.
+    """
     wide = normal.shape[0] < normal.shape[1]
-    q, r = jnp.linalg.qr(normal.T if wide else normal)
-    q = q * jnp.where(jnp.diagonal(r) < 0, -1.0, 1.0)  # the sign that QR leaves open
-    return q.T if wide else q
+    columns = normal.T if wide else normal
+
+    def add(i: jax.Array, found: jax.Array) -> jax.Array:
+        column = columns[:, i]
+        for _ in range(2):
+            along = jnp.matmul(found.T, column, precision="highest")
+            column -= jnp.matmul(found, along, precision="highest")
+        return found.at[:, i].set(column / jnp.linalg.norm(column))
+
+    found = jax.lax.fori_loop(0, columns.shape[1], add, jnp.zeros_like(columns))
+    return found.T if wide else found
