@@ -3,8 +3,8 @@
 `JAX_COMPILATION_CACHE_DIR=` (empty) switches that off, another value moves it. Tests run on the CPU unless
 `JAX_PLATFORMS` names something else. XLA's CPU compiler does as little as it can (`XLA_FLAGS` overrides it): the
 programs are small, and to compile them takes most of the time of the tests, three times as much at its first level of
-optimisation and with the newer emitters of fused operations. Programs run where they are called: dispatched to a thread
-of their own, some wait for ever (jax issue 25861), and with them the tests.
+optimisation and with the newer emitters of fused operations. Programs run where they are called: on a small machine,
+batched factorisations of two that run at once wait for each other for ever.
 """
 
 import os
