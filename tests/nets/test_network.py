@@ -92,3 +92,20 @@ def test_prepare_joins_parts_and_takes_the_mask_out():
     assert vector_size(space) == 11
     np.testing.assert_array_equal(inputs.image[0, 0, 0], [1, 1, 0])
     assert inputs.mask.shape == (2, 5)
+
+
+def test_kernels_are_orthogonal_by_operations_that_cannot_wait_for_each_other():
+    """A batched LAPACK factorisation holds a thread of XLA's pool while it waits for others of that pool."""
+    network, obs = Network(2, hidden=(8, 5), memory=3, output_scale=0.01), jnp.zeros((1, 1, 4))
+    first = jnp.zeros((1, 1), bool)
+    keys = jax.random.split(jax.random.key(0), 3)
+    init = jax.jit(jax.vmap(lambda key: network.init(key, Inputs(obs, None, None), jnp.zeros((1, 3)), first)))
+    program = init.lower(keys).compile()
+    assert "lapack" not in program.as_text()
+    torso = program(keys)["params"]["Torso_0"]["MLP_0"]
+    for name in ("Dense_0", "Dense_1"):
+        kernel = np.asarray(torso[name]["kernel"], np.float64)
+        short = np.swapaxes(kernel, 1, 2) if kernel.shape[1] > kernel.shape[2] else kernel
+        product = short @ np.swapaxes(short, 1, 2)
+        np.testing.assert_allclose(product, np.broadcast_to(2 * np.eye(short.shape[1]), product.shape), atol=1e-5)
+    assert len({float(kernel[0, 0]) for kernel in torso["Dense_0"]["kernel"]}) == 3
