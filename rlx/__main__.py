@@ -411,6 +411,7 @@ def _list(command: str, arguments: list[str]) -> None:
 
     from rlx import envs
 
+    width = max(map(len, (*ALGORITHMS, *OFFLINE)))
     for title, algorithms in (
         ("algorithms", ALGORITHMS),
         ("algorithms that learn from data, in programs", OFFLINE),
@@ -418,7 +419,7 @@ def _list(command: str, arguments: list[str]) -> None:
         print(title)
         for name in algorithms:
             source = (Path(__file__).parent / "algos" / f"{name}.py").read_text()
-            print(f"  {name:19}{(ast.get_docstring(ast.parse(source)) or '').splitlines()[0]}")
+            print(f"  {name:{width}}  {(ast.get_docstring(ast.parse(source)) or '').splitlines()[0]}")
     print("environments")
     for name in envs.names():
         print(f"  {name}")
