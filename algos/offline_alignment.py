@@ -40,6 +40,7 @@ from rlx.policy import (
     simpo_loss,
     token_log_prob,
 )
+from rlx.policy.heads import balance
 from rlx.space import ACTION_MASK, from_gymnax
 from rlx.types import Algorithm, Array, Channel, Environment, Policy, PreferenceBatch, PyTree
 
@@ -319,10 +320,9 @@ def _own_head(log_prob: Array, rows: PreferenceBatch) -> tuple[Array, Array]:
     heads = log_prob.shape[-1]
     if rows.principle is None or rows.principle.shape[-1:] != (heads,):
         raise ValueError(f"data.principle must say one-hot which of the {heads} heads a row is for, [B, {heads}]")
-    number = jnp.sum(rows.principle, axis=0)
-    share = rows.principle / jnp.maximum(number, 1) / jnp.maximum(jnp.sum(number > 0), 1)
     own = jnp.einsum("bcth,bh->bct", log_prob, rows.principle)
-    return own, rows.principle.shape[0] * jnp.sum(share, axis=-1)
+    objective = jnp.where(jnp.any(rows.principle > 0, axis=1), jnp.argmax(rows.principle, axis=1), -1)
+    return own, balance(objective, heads)
 
 
 def _report(log_prob: Array, rows: PreferenceBatch, weight: Array) -> dict[str, Array]:

@@ -103,29 +103,29 @@ def prefer(model: LanguageModel, optimiser: nnx.Optimizer, pairs: tuple[jax.Arra
 
 
 def main(steps: int, beta: float) -> None:
-    key = jax.random.key(0)
+    imitate_key, *answer_keys, judge_key, prefer_key, test_key = jax.random.split(jax.random.key(0), 6)
     model = LanguageModel(env.task.vocabulary, env.prompts.shape[1] + LENGTH, nnx.Rngs(0))
     optimiser = nnx.Optimizer(model, optax.adam(3e-3), wrt=nnx.Param)
     loss = jnp.inf
-    for step_key in jax.random.split(key, steps):
+    for step_key in jax.random.split(imitate_key, steps):
         loss = imitate(model, optimiser, step_key)
     print(f"imitation: loss {float(loss):.2f}")
 
     # pairs of the model's own answers, which a noisy judge compared; the reference's part is computed once
     prompt = jnp.repeat(env.prompts, 512, axis=0)
-    drawn = [generate(model, prompt, key) for key in jax.random.split(key, 2)]
+    drawn = [generate(model, prompt, key) for key in answer_keys]
     token, mask = (jnp.stack(x, axis=1) for x in zip(*drawn, strict=True))
     score = env.score(prompt[:, None], token, mask)
-    target = jax.random.bernoulli(key, jax.nn.sigmoid(4 * (score[:, 0] - score[:, 1]))).astype(jnp.float32)
+    target = jax.random.bernoulli(judge_key, jax.nn.sigmoid(4 * (score[:, 0] - score[:, 1]))).astype(jnp.float32)
     reference = jnp.stack([log_prob(model, prompt, *answers) for answers in drawn], axis=1)
     data = prompt, token, mask, target, reference
     print(f"reference: gold reward {float(score.mean()):.3f}")
 
     optimiser = nnx.Optimizer(model, optax.adam(1e-3), wrt=nnx.Param)
-    for step_key in jax.random.split(key, steps):
+    for step_key in jax.random.split(prefer_key, steps):
         row = jax.random.randint(step_key, (BATCH,), 0, len(prompt))
         loss = prefer(model, optimiser, tuple(x[row] for x in data), beta)
-    token, mask = generate(model, prompt, jax.random.key(1))
+    token, mask = generate(model, prompt, test_key)
     gold, likely = env.score(prompt, token, mask).mean(), log_prob(model, prompt, token, mask).sum(axis=1).mean()
     print(f"preferences: loss {float(loss):.2f}, gold reward {float(gold):.3f} of at most {env.optimal_return():.3f}")
     print(f"answers have log-probability {float(likely):.2f}, those of the reference {reference.sum(-1).mean():.2f}")

@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import optax
 
 from rlx import check
+from rlx.policy.heads import combine_heads
 from rlx.policy.sequence import token_log_prob
 from rlx.types import Array, PyTree
 
@@ -205,10 +206,10 @@ def completion_log_prob(
 
 
 def mix_heads(logits: Array, mix: Array | None) -> Array:
-    """Logits of the geometric mixture of heads: `[..., H, V]`, weights `[H]` -> `[..., V]`."""
+    """Logits of the geometric mixture of heads, `combine_heads`: `[..., H, V]`, weights `[H]` -> `[..., V]`."""
     if mix is None or jnp.shape(mix) != logits.shape[-2:-1]:
         raise ValueError(f"mix must be the weights of the model's {logits.shape[-2]} heads; got {mix!r}")
-    return _forbid_padding(jnp.einsum("h,...hv->...v", mix, logits))
+    return _forbid_padding(combine_heads(jnp.moveaxis(logits, -2, 0), mix))
 
 
 def with_heads(params: PyTree, heads: int, key: Array, scale: float = 1e-3) -> PyTree:
@@ -251,7 +252,7 @@ def sample(
       prompt: `[B, P]`, with bool `prompt_mask [B, P]`.
       length: T, most tokens of a completion.
       temperature: by which logits are divided; `log_prob` is of what is drawn from, so after division.
-      mix: `[M]`, weights of the logits of M models or of M heads, whose sum is drawn from: the geometric mixture of
+      mix: `[M]`, weights of the logits of M models or of M heads, whose mean is drawn from: the geometric mixture of
         policies. `params` then hold M models' parameters, stacked, unless the model has heads.
       condition: `[B, E]`.
     """

@@ -47,14 +47,20 @@ def multi_head_dpo_loss(
     objective = jnp.asarray(objective)
     check.require(objective.shape == shape[1:2], "objective", objective.shape, f"of shape {shape[1:2]}")
     check.require(jnp.issubdtype(objective.dtype, jnp.integer), "objective", objective.dtype, "of an integer type")
-    heads, pairs = shape[:2]
+    heads = shape[0]
     head = jnp.clip(objective, 0, heads - 1)
     used = jnp.take_along_axis(jnp.asarray(log_prob), head[None, :, None, None], axis=0)[0]
     each = dpo_loss(used, mask, target, reference, beta=beta)
-    number = jnp.sum(objective[:, None] == jnp.arange(heads), axis=0)
-    present = jnp.maximum(jnp.sum(number > 0), 1)
-    weight = pairs / (present * jnp.maximum(number[head], 1))
-    return jnp.where((objective >= 0) & (objective < heads), weight.astype(each.dtype) * each, 0)
+    weight = balance(objective, heads).astype(each.dtype)
+    return jnp.where(weight > 0, weight * each, 0)
+
+
+def balance(objective: Array, heads: int) -> Array:
+    """Weights `[B]` of rows by which objectives count equally, `B / (H' n_h)`; 0 for an objective that is no head."""
+    own = objective[:, None] == jnp.arange(heads)
+    number = jnp.sum(own, axis=0)
+    share = own / jnp.maximum(number, 1) / jnp.maximum(jnp.sum(number > 0), 1)
+    return len(objective) * jnp.sum(share, axis=1)
 
 
 def combine_heads(logits: Array, weight: Array) -> Array:
