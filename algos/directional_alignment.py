@@ -13,9 +13,8 @@ nothing. With a single fixed direction it is rejection-sampling fine-tuning.
 from __future__ import annotations
 
 import dataclasses
-import functools
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,13 +22,14 @@ import optax
 
 from rlx import check
 from rlx.algos.offline_alignment import language_policy
-from rlx.nets.language import GRULM, PAD, LanguageModel, TransformerLM, init, sample, sft, sft_loss
+from rlx.nets.language import PAD, LanguageModel, sample, sft_loss
+from rlx.nets.reference import ReferenceConfig, choose_model, choose_reference
 from rlx.policy import best_worst_pair
 from rlx.types import Algorithm, Array, Channel, Policy, PyTree
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class Config(ReferenceConfig):
     """Settings of directional alignment. Floats may be traced (swept in one program); the rest fix the shape."""
 
     num_prompts: int = 64  # in an update, drawn from the environment's table, each with a direction
@@ -40,18 +40,10 @@ class Config:
     num_steps: int = 1  # gradient steps on the answers of an update
     refresh_every: int = 1  # updates after which answers are sampled from the current policy again; a round
     calibration: int = 1024  # answers of the reference by which rewards are standardised
-    network: Literal["transformer", "gru"] = "gru"  # of the model that is made where none is given
-    width: int = 64  # of that model
-    depth: int = 2  # its layers
-    reference_steps: int = 500  # of supervised training on demonstrations, which make its reference
-    reference_batch: int = 128  # demonstrations in each
-    reference_seed: int = 0  # of these, the same for all members of a sweep
 
     def __post_init__(self) -> None:
-        for name in (
-            "num_prompts", "num_samples", "num_steps", "refresh_every", "calibration", "width", "depth",
-            "reference_steps", "reference_batch",
-        ):  # fmt: skip
+        super().__post_init__()
+        for name in ("num_prompts", "num_samples", "num_steps", "refresh_every", "calibration"):
             check.count(name, getattr(self, name))
         for name in ("learning_rate", "max_grad_norm", "temperature"):
             check.positive(name, getattr(self, name))
@@ -114,15 +106,8 @@ def make(
       ValueError: for a model of another vocabulary or of several heads, or a `reference` without its model.
     """
     env_params = env.default_params if env_params is None else env_params
-    vocabulary, length, table = env.task.vocabulary, env.task.length, env_params.prompt
-    check.require(model is not None or reference is None, "model", model, "given with reference")
-    if model is None:
-        model = (TransformerLM if config.network == "transformer" else GRULM)(vocabulary, config.width, config.depth)
-    check.require(
-        vocabulary == model.vocabulary, "model.vocabulary", model.vocabulary, f"the environment's, {vocabulary}"
-    )
-    check.require(model.heads == 1, "model.heads", model.heads, "1")
-    network: LanguageModel = model
+    length, table = env.task.length, env_params.prompt
+    network = choose_model(config, env, model, reference)
     reward = env.gold_reward if rewards is None else rewards
     example = jnp.zeros((1, 1, length), jnp.int32)
     objectives = jax.eval_shape(reward, table[:1, None], example, example == 0).shape[-1]
@@ -147,12 +132,7 @@ def make(
         return prompt, direction, drawn, reward(prompt[:, None], drawn.token, drawn.mask)
 
     def start(key: Array) -> State:
-        base = reference
-        if base is None:
-            init_key, sft_key = jax.random.split(jax.random.key(config.reference_seed))
-            draw = functools.partial(env.demonstrations, count=config.reference_batch, params=env_params)
-            fresh = init(network, init_key, condition=objectives)
-            base, _ = sft(network, fresh, sft_key, draw, config.reference_steps)
+        base = choose_reference(config, env, env_params, network, reference, objectives)
         *_, found = ask(jax.random.key(config.reference_seed), base, config.calibration, 1, 1.0)
         moments = found.mean((0, 1)), jnp.maximum(found.std((0, 1)), 1e-6)
         params, sampler = (jax.tree.map(jnp.copy, base) for _ in range(2))

@@ -3,11 +3,12 @@
 With other samplers, references and losses it is online DPO, iterative DPO, DNO, INPO, SPPO, XPO or SELM:
 
 - online DPO: as it is;
-- iterative DPO: `sampler="previous", refresh_every=n, refresh_reference=True`; DNO: with `label="soft"` too, and a
-  judge whose scores are win rates against the group;
+- iterative DPO: `sampler="previous", refresh_every=n, refresh_reference=True`; DNO: with `label="soft"` and
+  `score="win_rate"` too;
 - SPPO: the same with `loss="sppo"`; INPO: with `loss="ipo"` and `reference_weight`, its tau over eta;
 - XPO: `sampler="reference+current", optimism=alpha`; SELM: with `refresh_every` and `refresh_reference` too;
-- best and worst of n: `num_samples=n`.
+- best and worst of n: `num_samples=n`;
+- from scores, without pairs: `loss="copg"`, "rloo", "p3o" or "prdp"; REBEL: `loss="rebel"` and what iterative DPO has.
 
 The judge is the environment's gold reward, or a function of the reader's, such as a learned reward model.
 """
@@ -23,56 +24,47 @@ import jax
 import jax.numpy as jnp
 
 from rlx import check
-from rlx.algos.offline_alignment import Loss, LossConfig, language_policy, learner
-from rlx.nets.language import (
-    END,
-    GRULM,
-    PAD,
-    LanguageModel,
-    TransformerLM,
-    completion_log_prob,
-    init,
-    sample,
-    sft,
-)
-from rlx.policy import best_worst_pair, geometric_reference, label_pair, value_bias_term
-from rlx.types import Algorithm, Array, Channel, Policy, PreferenceBatch, PyTree
+from rlx.algos.offline_alignment import SCORED, Loss, LossConfig, language_policy, learner
+from rlx.nets.language import END, PAD, LanguageModel, completion_log_prob, sample
+from rlx.nets.reference import ReferenceConfig, choose_model, choose_reference
+from rlx.policy import best_worst_pair, geometric_reference, value_bias_term, win_rate
+from rlx.types import Algorithm, Array, Channel, GroupBatch, Policy, PreferenceBatch, PyTree
 
-# prompts [N, P], tokens [N, G, T] and their mask of G answers each -> scores [N, G]
+# prompts [N, P], tokens [N, G, T] and their mask of G answers each -> scores [N, G], or probabilities [N, G, G] that
+# one is preferred to another, which need not come from scores
 Judge = Callable[[Array, Array, Array], Array]
 SAMPLERS = ("current", "previous", "reference", "mixture")
 
 
 @dataclasses.dataclass(frozen=True)
-class Config(LossConfig):
+class Config(ReferenceConfig, LossConfig):
     """Settings of online alignment. Floats may be traced (swept in one program); the rest fix the program's shape."""
 
     num_prompts: int = 64  # in an update, drawn from the environment's table
-    num_samples: int = 2  # answers to each prompt; of more than two the best and the worst make the pair
+    num_samples: int = 2  # answers to each prompt; of more than two a loss of pairs sees the best and the worst
     sampler: str = "current"  # who answers: "current", "previous" (refreshed), "reference", "mixture", or two by "+"
     mixture: float = 0.5  # weight of the reference's logits in "mixture", against the current ones; 0.5: TRL
     temperature: float = 1.0  # of sampling
+    score: Literal["judge", "win_rate"] = "judge"  # what answers are compared by; "win_rate": how often the noisy judge
+    # prefers one to the others of its group (DNO)
     label: Literal["sample", "soft", "hard"] = "sample"  # one answer of a noisy judge, its probability, the comparison
     label_scale: float = 1.0  # how decided the noisy judge is: log-odds per unit of score
     length_bias: float = 0.0  # what the environment's judge pays for each token
-    missing_end_penalty: float = 0.0  # taken off the score of an answer that was cut
+    missing_end_penalty: float = 0.0  # taken off the score, if the judge gives scores, of an answer that was cut
     num_steps: int = 1  # gradient steps on the pairs of an update
     refresh_every: int = 0  # updates after which the previous policy is set to the current one; 0: never
     refresh_reference: bool = False  # log-ratios are to the previous policy; DNO, INPO, SPPO, SELM
     reference_weight: float = 0.0  # of the fixed reference in them, a geometric mixture; INPO's tau / eta
     optimism: float = 0.0  # alpha: adds alpha times the log-ratio of the first sampler's answer; XPO, SELM (times beta)
-    network: Literal["transformer", "gru"] = "gru"  # of the model that is made where none is given
-    width: int = 64  # of that model
-    depth: int = 2  # its layers
-    reference_steps: int = 500  # of supervised training on demonstrations, which make its reference
-    reference_batch: int = 128  # demonstrations in each
-    reference_seed: int = 0  # of these, the same for all members of a sweep
 
     def __post_init__(self) -> None:
-        super().__post_init__()
-        for name in ("num_prompts", "num_steps", "width", "depth", "reference_steps", "reference_batch"):
+        ReferenceConfig.__post_init__(self)
+        LossConfig.__post_init__(self)
+        for name in ("num_prompts", "num_steps"):
             check.count(name, getattr(self, name))
         check.count("num_samples", self.num_samples, 2)
+        if self.loss in ("p3o", "p3o_joint"):
+            check.require(self.num_samples == 2, "num_samples", self.num_samples, f"2 with loss {self.loss!r}")
         parts = self.sampler.split("+")
         known = len(parts) <= 2 and set(parts) <= set(SAMPLERS)
         check.require(known, "sampler", self.sampler, f"one of {SAMPLERS}, or two of them joined by '+'")
@@ -107,7 +99,7 @@ class State(NamedTuple):
 class Collected(NamedTuple):
     """What an update learns from."""
 
-    rows: PreferenceBatch
+    rows: PreferenceBatch | GroupBatch  # groups for the losses of scores
     first: tuple[Array, Array]  # token and mask [N, T] of the first sampler's first answers
     metrics: dict[str, Array]
 
@@ -131,29 +123,19 @@ def make(
       reference: its parameters to begin with and to stay near; default supervised training on the environment's
         demonstrations, as part of `init`.
       loss: one of the reader's own in place of `config.loss`, see `offline_alignment`.
-      judge: scores of groups of answers; default the environment's.
+      judge: scores of groups of answers, or preferences between them; default the environment's.
 
     Raises:
       ValueError: for a model of another vocabulary, or a `reference` without the model that it is of.
     """
     env_params = env.default_params if env_params is None else env_params
-    size = env.task.vocabulary
-    check.require(model is not None or reference is None, "model", model, "given with reference")
-    if model is None:
-        model = (TransformerLM if config.network == "transformer" else GRULM)(size, config.width, config.depth)
-    check.require(size == model.vocabulary, "model.vocabulary", model.vocabulary, f"the environment's, {size}")
-    check.require(model.heads == 1, "model.heads", model.heads, "1")
-    network: LanguageModel = model
+    network = choose_model(config, env, model, reference)
     step = learner(config, network, loss)
     collect = collector(config, env, env_params, network, judge)
     keeps_previous = config.refresh_reference or "previous" in config.sampler
 
     def start(key: Array) -> State:
-        base = reference
-        if base is None:
-            init_key, sft_key = jax.random.split(jax.random.key(config.reference_seed))
-            draw = functools.partial(env.demonstrations, count=config.reference_batch, params=env_params)
-            base, _ = sft(network, init(network, init_key), sft_key, draw, config.reference_steps)
+        base = choose_reference(config, env, env_params, network, reference)
         params = jax.tree.map(jnp.copy, base)
         previous = jax.tree.map(jnp.copy, base) if keeps_previous else None
         return State(params, step.optimiser.init(params), jnp.zeros(()), base, previous, jnp.zeros((), jnp.int32), key)
@@ -209,7 +191,7 @@ def make(
 def collector(
     config: Config, env: Any, env_params: Any, model: LanguageModel, judge: Judge | None = None
 ) -> Callable[..., Collected]:
-    """`collect(key, params, previous, reference) -> Collected`: ask, sample, judge and pair up.
+    """`collect(key, params, previous, reference) -> Collected`: ask, sample, judge, and pair up for a loss of pairs.
 
     What it gives is a data set like any other: offline alignment on the answers of the reference is online alignment
     whose sampler is never refreshed.
@@ -218,13 +200,22 @@ def collector(
     length = env.task.length
     weight = jnp.stack([jnp.asarray(x, jnp.float32) for x in (config.mixture, 1 - jnp.asarray(config.mixture))])
 
-    def score(prompt: Array, token: Array, mask: Array) -> Array:
+    def judged(prompt: Array, token: Array, mask: Array) -> tuple[Array, Array]:
+        """Scores `[N, G]` and probabilities `[N, G, G]` that one answer is preferred to another."""
         if judge is not None:
             found = judge(prompt, token, mask)
         else:
             found = env.score(prompt[:, None], token, mask, env_params, length_bias=config.length_bias)
-        cut = ~jnp.any(mask & (token == END), axis=-1)
-        return found - config.missing_end_penalty * cut
+        if found.ndim == 3:
+            scores, preference = win_rate(found), found
+        else:
+            cut = ~jnp.any(mask & (token == END), axis=-1)
+            scores = found - config.missing_end_penalty * cut
+            preference = _preference(config.label_scale * scores)
+        if config.score == "win_rate":
+            scores = win_rate(preference)
+            preference = _preference(scores)
+        return scores, preference
 
     def answers(key: Array, prompt: Array, who: str, models: dict[str, PyTree]) -> Any:
         """`[N, G / parts, T]`."""
@@ -235,6 +226,32 @@ def collector(
         drawn = sample(model, params, key, repeated, repeated != PAD, length, temperature=config.temperature, mix=mix)
         return jax.tree.map(lambda x: x.reshape(prompt.shape[0], -1, length), drawn)
 
+    def pair_up(key: Array, rows: GroupBatch, preference: Array) -> PreferenceBatch:
+        prompt = jnp.arange(config.num_prompts)
+        index = jnp.broadcast_to(jnp.arange(2), (config.num_prompts, 2))
+        if group > 2:
+            index = best_worst_pair(rows.reward[..., 0]).index
+        token, mask, behaviour = (
+            jnp.take_along_axis(x, index[..., None], axis=1) for x in (rows.action, rows.mask, rows.behaviour_log_prob)
+        )
+        first = preference[prompt, index[:, 0], index[:, 1]]
+        if config.label == "sample":
+            first = jax.random.bernoulli(key, first).astype(jnp.float32)
+        elif config.label == "hard":
+            first = (1 + jnp.sign(first - 0.5)) / 2
+        differ = jnp.any((token[:, 0] != token[:, 1]) | (mask[:, 0] != mask[:, 1]), axis=-1)
+        decided = differ if config.label != "hard" else differ & (first != 0.5)
+        return PreferenceBatch(
+            None,
+            token,
+            mask,
+            jnp.stack([first, 1 - first], axis=1),
+            prompt=rows.prompt,
+            prompt_mask=rows.prompt_mask,
+            weight=decided.astype(jnp.float32),
+            behaviour_log_prob=behaviour,
+        )
+
     def collect(key: Array, params: PyTree, previous: PyTree, reference: PyTree) -> Collected:
         prompt_key, sample_key, label_key = jax.random.split(key, 3)
         table = env_params.prompt
@@ -243,41 +260,32 @@ def collector(
         keys = jax.random.split(sample_key, len(parts))
         drawn = [answers(key, prompt, who, models) for key, who in zip(keys, parts, strict=True)]
         token, mask, behaviour = (jnp.concatenate(x, axis=1) for x in zip(*drawn, strict=True))
-        scores = score(prompt, token, mask)
-
-        index = jnp.broadcast_to(jnp.arange(2), (config.num_prompts, 2))
-        if group > 2:
-            index = best_worst_pair(scores).index
-        pick = lambda x: jnp.take_along_axis(x, index[..., None] if x.ndim > 2 else index, axis=1)  # noqa: E731
-        token_pair, mask_pair, score_pair = pick(token), pick(mask), pick(scores)
-        scaled = config.label_scale * score_pair
-        if config.label == "soft":
-            first = jax.nn.sigmoid(scaled[:, 0] - scaled[:, 1])
-        else:
-            first = label_pair(scaled, label_key if config.label == "sample" else None)
-        differ = jnp.any((token_pair[:, 0] != token_pair[:, 1]) | (mask_pair[:, 0] != mask_pair[:, 1]), axis=-1)
-        decided = differ if config.label != "hard" else differ & (first != 0.5)
-        log_prob = functools.partial(completion_log_prob, model)
-        rest = prompt, prompt != PAD, token_pair, mask_pair
-        base = log_prob(reference, *rest)
-        if config.refresh_reference:
-            base = geometric_reference(base, log_prob(previous, *rest), config.reference_weight)
-        rows = PreferenceBatch(
-            obs=None,
-            action=token_pair,
-            mask=mask_pair,
-            target=jnp.stack([first, 1 - first], axis=1),
+        scores, preference = judged(prompt, token, mask)
+        rows = GroupBatch(token, mask, scores[..., None], prompt, prompt != PAD, behaviour_log_prob=behaviour)
+        if config.loss not in SCORED:
+            rows = pair_up(label_key, rows, preference)
+        log_prob = functools.partial(
+            completion_log_prob,
+            model,
             prompt=prompt,
             prompt_mask=prompt != PAD,
-            weight=decided.astype(jnp.float32),
-            behaviour_log_prob=pick(behaviour),
-            reference_log_prob=base,
+            token=rows.action,
+            mask=rows.mask,
         )
+        base = log_prob(reference)
+        if config.refresh_reference:
+            base = geometric_reference(base, log_prob(previous), config.reference_weight)
+        rows = rows._replace(reference_log_prob=base)
         gold = env.score(prompt[:, None], token, mask, env_params)
         metrics = {"gold": gold.mean(), "score": scores.mean(), "length": jnp.sum(mask, axis=-1).mean()}
         return Collected(rows, (token[:, 0], mask[:, 0]), metrics)
 
     return collect
+
+
+def _preference(score: Array) -> Array:
+    """Bradley and Terry's, of log-odds: `[N, G]` -> `[N, G, G]`."""
+    return jax.nn.sigmoid(score[:, :, None] - score[:, None])
 
 
 def _nonzero(number: Any) -> bool:

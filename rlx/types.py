@@ -70,6 +70,22 @@ class PreferenceBatch(NamedTuple):
     gold: Array | None = None  # [B, C] true returns, for evaluation only: no loss may read them
 
 
+class GroupBatch(NamedTuple):
+    """`B` prompts with `G` answers each, which have `K` rewards each: what policy gradients of groups learn from.
+
+    Answers come in no order. Tokens are actions, padded at their end to `T`. What is unknown is None.
+    """
+
+    action: Array  # int [B, G, T]
+    mask: Array  # bool [B, G, T], valid tokens: a prefix
+    reward: Array  # [B, G, K] of whole answers; losses take the sum, whoever weighs rewards does so before
+    prompt: PyTree = None  # leaves [B, ...], shared by the group: token ids [B, P]
+    prompt_mask: Array | None = None  # bool [B, P], valid tokens of the prompt
+    weight: Array | None = None  # [B] of the prompt in a loss
+    behaviour_log_prob: Array | None = None  # [B, G, T] of each token under the policy that produced it
+    reference_log_prob: Array | None = None  # [B, G, T] of each token under the reference policy
+
+
 class Mean(NamedTuple):
     """A metric that is a mean over a varying number of items (returns over the episodes that happened to end).
 

@@ -1,35 +1,11 @@
-"""What the claims on categorical bandits share: descent in one scan, cheap samples, arms as sequences of one."""
+"""What the claims on categorical bandits share: cheap samples, arms as sequences of one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
-
 import jax
 import jax.numpy as jnp
-import optax
 
-from rlx.types import Array, PyTree
-
-
-def descend(
-    loss: Callable[[PyTree, Array], Array],
-    params: PyTree,
-    keys: Array,
-    learning_rate: float,
-    record: Callable[[PyTree], Any] = lambda params: None,
-) -> tuple[PyTree, Any]:
-    """Adam, one step for each key: the last parameters, and what `record` made of those after each step."""
-    optimiser = optax.adam(learning_rate)
-
-    def step(carry: tuple[PyTree, optax.OptState], key: Array) -> tuple[tuple[PyTree, optax.OptState], Any]:
-        params, state = carry
-        change, state = optimiser.update(jax.grad(loss)(params, key), state)
-        params = optax.apply_updates(params, change)
-        return (params, state), record(params)
-
-    (params, _), recorded = jax.lax.scan(step, (params, optimiser.init(params)), keys)
-    return params, recorded
+from rlx.types import Array
 
 
 def sample(key: Array, log_policy: Array, shape: tuple[int, ...]) -> Array:

@@ -20,8 +20,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.claims.arms import as_sequences, descend, nats
+from benchmarks.claims.arms import as_sequences, nats
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from rlx.envs.bandit import COPG_SAMPLERS, CategoricalBandit, categorical_queries, copg_bandit
 from rlx.policy import ipo_loss, reward_difference_loss, sequence_policy_loss, sequence_score
 from rlx.types import Array

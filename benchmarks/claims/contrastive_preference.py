@@ -23,8 +23,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.claims.arms import descend
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from rlx.envs.tabular import corner, segment_queries
 from rlx.policy import cpl_loss
 from rlx.reward import preference_loss

@@ -24,13 +24,13 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from benchmarks.claims.token_policies import (
     ENV,
     EVERY,
     MODEL,
     Pairs,
     compare,
-    course,
     draw,
     each_seed,
     expected,
@@ -121,7 +121,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
             def loss(params: PyTree, key: Array, pairs: Pairs = pairs) -> Array:
                 return pair_loss(params, problem.prompt, some(pairs, key, BATCH), beta=BETA)
 
-            now = log_policy(course(loss, problem.params, keys, LEARNING_RATE)[0], problem.prompt)
+            now = log_policy(descend(loss, problem.params, keys, LEARNING_RATE)[0], problem.prompt)
             found |= {name: expected(now, gold), f"{name}: divergence": nats(now, problem.log_reference)}
         return found
 

@@ -23,10 +23,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.claims.arms import descend
 from benchmarks.claims.claim import Claim, Condition
-from rlx.envs.bandit import CategoricalParams, cyclic_bandit, feature_bandit
-from rlx.policy import dpo_loss, duality_gap, nash_step
+from benchmarks.claims.descent import descend
+from rlx.envs.bandit import cyclic_bandit, feature_bandit
+from rlx.policy import dpo_loss, duality_gap, nash_step, win_rate
 from rlx.types import Array
 
 ETA = 0.5  # of exact steps
@@ -35,13 +35,6 @@ ROUNDS = 5
 BETA, MARGIN = 1.0, 0.1  # of the practical algorithm: temperature, and win rate by which a pair has to differ
 STEPS, LEARNING_RATE = 20, 0.03
 SCALE = 3.0  # of features in the policy
-
-
-def win_rates(params: CategoricalParams, arm: Array) -> Array:
-    """`[X, G]`: of each answer `[X, G]` to a context, among the others."""
-    context = jnp.arange(len(arm))[:, None, None]
-    against = params.preference[context, arm[:, :, None], arm[:, None, :]]
-    return (against.sum(-1) - 0.5) / (arm.shape[1] - 1)
 
 
 def practical(key: Array, steps: int) -> Array:
@@ -63,7 +56,8 @@ def practical(key: Array, steps: int) -> Array:
         drawn = jax.random.categorical(expert_key, params.log_reference, shape=(EXPERT, CONTEXTS)).T
         best = jnp.argmax(jnp.take_along_axis(params.gold, drawn, 1), 1, keepdims=True)
         arm = jnp.concatenate([own, jnp.take_along_axis(drawn, best, 1)], 1)
-        rate = win_rates(params, arm)
+        context = jnp.arange(CONTEXTS)[:, None, None]
+        rate = win_rate(params.preference[context, arm[:, :, None], arm[:, None]])
         ahead = rate[:, first] - rate[:, second]
         pair = jnp.stack([arm[:, first], arm[:, second]], -1)[..., None]  # [X, P, 2, 1]
         target, counted = (jnp.sign(ahead) + 1) / 2, jnp.abs(ahead) >= MARGIN

@@ -19,8 +19,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.claims.arms import as_sequences, descend, nats
+from benchmarks.claims.arms import as_sequences, nats
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from rlx.envs.bandit import categorical_queries, feature_bandit
 from rlx.policy import dpo_loss, ipo_loss, pairwise_preference_loss
 from rlx.reward import overoptimisation_fit

@@ -17,8 +17,6 @@ Nothing was tuned: the settings are first guesses, and no seed was tried before 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -94,12 +92,9 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
         def reached(params: PyTree, angle: Array) -> Array:
             """Expected rewards for a user of that angle."""
 
-            def shown(params: PyTree, token: Array, mask: Array, *rest: Any) -> Any:
-                direction = jnp.broadcast_to(unit_direction(angle[None]), (len(token), 2))
-                return MODEL.apply(params, token, mask, None, direction)
-
-            model: Any = SimpleNamespace(apply=shown)
-            log_prob = enumerated_log_prob(model, params, problem.prompt, problem.prompt != PAD, EVERY)
+            told = jnp.broadcast_to(unit_direction(angle[None]), (len(problem.prompt), 2))
+            prompt = problem.prompt
+            log_prob = enumerated_log_prob(MODEL, params, prompt, prompt != PAD, EVERY, condition=told)
             return jnp.stack([expected(log_prob, gold[..., k]) for k in (0, 1)])
 
         one_model = train(run_keys[0], updates, None)

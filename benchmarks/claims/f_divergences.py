@@ -25,8 +25,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.claims.arms import descend, sample
+from benchmarks.claims.arms import sample
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from rlx.policy import f_dpg_loss
 from rlx.policy.distribution_matching import FDivergence
 from rlx.types import Array

@@ -18,12 +18,12 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from benchmarks.claims.token_policies import (
     ENV,
     EVERY,
     MODEL,
     compare,
-    course,
     each_seed,
     expected,
     log_policy,
@@ -67,7 +67,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
             }
 
         keys = jax.random.split(run_key, (max(updates // EVALUATE, 1), min(updates, EVALUATE)))
-        _, path = course(
+        _, path = descend(
             lambda params, key: pair_loss(params, problem.prompt, some(pairs, key, BATCH), beta=BETA),
             problem.params,
             keys,

@@ -21,11 +21,11 @@ import jax.numpy as jnp
 import optax
 
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from benchmarks.claims.token_policies import (
     EVERY,
     Pairs,
     compare,
-    course,
     each_seed,
     expected,
     log_policy,
@@ -35,7 +35,7 @@ from benchmarks.claims.token_policies import (
     token_log_prob,
 )
 from rlx.pareto import hypervolume
-from rlx.policy import pairwise_preference_loss
+from rlx.policy import dpo_loss, modpo_loss
 from rlx.reward import tilt
 from rlx.types import Array, PyTree
 
@@ -52,26 +52,19 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
         reward = SCALE * problem.gold[..., :2]
         pool = compare(pair_key, problem, reward[..., 0], PAIRS)
 
-        def labelled(params: PyTree, pairs: Pairs, k: Array | int, margin: Array | float, beta: Array | float) -> Array:
-            """The loss of exact comparisons by reward k, where the first has to be ahead by the margin."""
+        def compared(params: PyTree, pairs: Pairs, k: int) -> tuple[Array, Array, Array, Array]:
+            """Both answers, and how likely a comparison by reward k prefers the first."""
             first, second = (reward[pairs.row, pairs.index[:, side], k] for side in (0, 1))
             log_prob, mask = token_log_prob(params, problem.prompt[pairs.row], pairs.index), EVERY.mask[pairs.index]
-            share = jax.nn.sigmoid(first - second)
-            sides = [
-                pairwise_preference_loss(
-                    log_prob, mask, jnp.full(BATCH, target), pairs.reference, beta=beta, margin=ahead
-                )
-                for target, ahead in ((1.0, margin), (0.0, -margin))
-            ]
-            return jnp.mean(share * sides[0] + (1 - share) * sides[1])
+            return log_prob, mask, jax.nn.sigmoid(first - second), pairs.reference
 
         def modpo(params: PyTree, pairs: Pairs, weight: Array) -> Array:
-            other = reward[pairs.row[:, None], pairs.index, 1]
-            margin = (1 - weight) / weight * (other[:, 0] - other[:, 1])
-            return labelled(params, pairs, 0, margin, BETA / weight)
+            other = (1 - weight) * reward[pairs.row[:, None], pairs.index, 1]
+            return jnp.mean(modpo_loss(*compared(params, pairs, 0), other, weight, beta=BETA))
 
         def mixed(params: PyTree, pairs: Pairs, weight: Array) -> Array:
-            return weight * labelled(params, pairs, 0, 0.0, BETA) + (1 - weight) * labelled(params, pairs, 1, 0.0, BETA)
+            losses = [dpo_loss(*compared(params, pairs, k), beta=BETA) for k in (0, 1)]
+            return jnp.mean(weight * losses[0] + (1 - weight) * losses[1])
 
         def reached(log_prob: Array) -> Array:
             return jnp.stack([expected(log_prob, problem.gold[..., k]) for k in (0, 1)])
@@ -85,7 +78,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
 
             def train(weight: Array, loss=loss) -> Array:
                 keys = jax.random.split(run_key, (1, updates))
-                params, _ = course(
+                params, _ = descend(
                     lambda params, key: loss(params, some(pool, key, BATCH), weight), problem.params, keys, schedule
                 )
                 return log_policy(params, problem.prompt)

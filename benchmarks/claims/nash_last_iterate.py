@@ -21,8 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.claims.arms import as_sequences, descend
+from benchmarks.claims.arms import as_sequences
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from rlx.envs.bandit import categorical_queries, cyclic_bandit
 from rlx.policy import dpo_loss, duality_gap, geometric_reference, ipo_loss, nash_step
 from rlx.types import Array

@@ -16,20 +16,18 @@ given 400 steps at 3e-3.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import SimpleNamespace
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from benchmarks.claims.token_policies import (
     ENV,
     EVERY,
     MODEL,
     Pairs,
     compare,
-    course,
     each_seed,
     expected,
     log_policy,
@@ -38,8 +36,8 @@ from benchmarks.claims.token_policies import (
     some,
     task,
 )
-from rlx.nets.language import GRULM, PAD, completion_logits, enumerated_log_prob
-from rlx.policy import combine_heads, multi_head_dpo_loss, rank_correlation, token_log_prob
+from rlx.nets.language import GRULM, PAD, completion_logits, enumerated_log_prob, with_heads
+from rlx.policy import multi_head_dpo_loss, rank_correlation, token_log_prob
 from rlx.types import Array, PyTree
 
 REWARDS = ENV.task.channels
@@ -47,26 +45,7 @@ HEADS = len(REWARDS)
 WIDE = GRULM(MODEL.vocabulary, MODEL.width, MODEL.depth, heads=HEADS)
 PAIRS, NOISE = 64, 4.0  # for each prompt and reward; log-odds of a label per unit of reward
 BETA, BATCH, LEARNING_RATE = 0.1, 96, 3e-3
-SPREAD = 1e-3  # of the heads around the reference's at the start
 GRID = jnp.linspace(0.0, 1.0, 6)
-
-
-def with_heads(params: PyTree, key: Array) -> PyTree:
-    """The parameters of `WIDE` whose heads are all the reference's, nearly."""
-    leaves = dict(params["params"])
-    output = jax.tree.map(lambda x: jnp.tile(x, HEADS), leaves["output"])
-    kernel = output["kernel"] + SPREAD * jax.random.normal(key, output["kernel"].shape)
-    return {"params": leaves | {"output": output | {"kernel": kernel}}}
-
-
-def mixed(params: PyTree, prompt: Array, weight: Array) -> Array:
-    """Log-probabilities of every completion under the mixture of heads, `[X, N]`."""
-
-    def apply(params: PyTree, *given: Any) -> tuple[Array, None]:
-        return combine_heads(jnp.moveaxis(WIDE.apply(params, *given)[0], -2, 0), weight), None
-
-    model: Any = SimpleNamespace(apply=apply)
-    return enumerated_log_prob(model, params, prompt, prompt != PAD, EVERY)
 
 
 def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
@@ -95,14 +74,18 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
 
         start, best = values(problem.log_reference), problem.gold.max(1).mean(0)
         keys = jax.random.split(run_key, (1, updates))
-        wide, _ = course(headed, with_heads(problem.params, head_key), keys, LEARNING_RATE)
-        plain = log_policy(course(single, problem.params, keys, LEARNING_RATE)[0], problem.prompt)
+        wide, _ = descend(headed, with_heads(problem.params, HEADS, head_key), keys, LEARNING_RATE)
+        plain = log_policy(descend(single, problem.params, keys, LEARNING_RATE)[0], problem.prompt)
         weights = jnp.stack(
             [(1 - GRID[:, None]) / (HEADS - 1) * (1 - hot) + GRID[:, None] * hot for hot in jnp.eye(HEADS)]
         )
-        swept = jax.lax.map(lambda w: values(mixed(wide, problem.prompt, w)), weights.reshape(-1, HEADS))
+
+        def mixed(weight: Array) -> Array:
+            return enumerated_log_prob(WIDE, wide, problem.prompt, problem.prompt != PAD, EVERY, mix=weight)
+
+        swept = jax.lax.map(lambda w: values(mixed(w)), weights.reshape(-1, HEADS))
         swept = swept.reshape(HEADS, len(GRID), HEADS)
-        even = mixed(wide, problem.prompt, jnp.ones(HEADS))
+        even = mixed(jnp.ones(HEADS))
         found = {}
         for name, policy in (("heads", even), ("one head", plain)):
             gain = (values(policy) - start) / (best - start)
@@ -145,7 +128,6 @@ CLAIM = Claim(
         "beta": BETA,
         "batch": BATCH,
         "learning_rate": LEARNING_RATE,
-        "spread": SPREAD,
     },
     updates=400,
     steps_per_update=BATCH,

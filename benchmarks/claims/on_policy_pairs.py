@@ -21,8 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.claims.arms import as_sequences, descend, sample
+from benchmarks.claims.arms import as_sequences, sample
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from rlx.envs.bandit import peaks_bandit
 from rlx.policy import best_worst_pair, dpo_loss, ipo_loss
 from rlx.types import Array

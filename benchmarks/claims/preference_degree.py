@@ -21,7 +21,8 @@ import jax.numpy as jnp
 import optax
 
 from benchmarks.claims.claim import Claim, Condition
-from benchmarks.claims.token_policies import course, each_seed, some
+from benchmarks.claims.descent import descend
+from benchmarks.claims.token_policies import each_seed, some
 from rlx.envs.token import toy_seq
 from rlx.nets.language import GRULM, PAD, completion_log_prob, completion_logits, init, sample, sft
 from rlx.policy import dpo_loss, drop_key_tokens, label_pair, sequence_score
@@ -71,7 +72,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
                 return jnp.mean(dpo_loss(log_prob, mask, target, base, beta=BETA) + weight * second)
 
             head = 0.1 * jax.random.normal(head_key, (MODEL.vocabulary - 1, len(LEVELS)))
-            (params, _), _ = course(loss, (reference, head), jax.random.split(run_key, (1, updates)), LEARNING_RATE)
+            (params, _), _ = descend(loss, (reference, head), jax.random.split(run_key, (1, updates)), LEARNING_RATE)
             prompt, token, mask, base, target = test
             log_prob = completion_log_prob(MODEL, params, prompt, prompt != PAD, token, mask)
             score = sequence_score(log_prob, mask, base)

@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from benchmarks.claims.token_policies import (
     ENV,
     compare,
-    course,
     each_seed,
     expected,
     fit_reward,
@@ -82,7 +82,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
                 return policy_gradient(params, key, problem, proxy, beta=BETA, batch=BATCH // 2)
 
             keys = jax.random.split(run_key, (RECORDS, max(updates // RECORDS, 1)))
-            _, path = course(loss, problem.params, keys, LEARNING_RATE, record)
+            _, path = descend(loss, problem.params, keys, LEARNING_RATE, record)
             return accuracy, *path
 
         runs = jax.random.split(run_key, len(number)), number, wrong

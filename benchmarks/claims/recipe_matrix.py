@@ -23,11 +23,11 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from benchmarks.claims.token_policies import (
     ENV,
     MODEL,
     compare,
-    course,
     each_seed,
     expected,
     fit_reward,
@@ -74,7 +74,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
             def direct(params: PyTree, key: Array) -> Array:
                 return pair_loss(params, problem.prompt, some(pairs, key, BATCH), beta=BETA)
 
-            found = {"DPO": read(course(direct, problem.params, keys, LEARNING_RATE)[0])}
+            found = {"DPO": read(descend(direct, problem.params, keys, LEARNING_RATE)[0])}
             tables = {
                 model: fit_reward(
                     fit_key,
@@ -94,7 +94,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
                     asked = problem._replace(prompt=problem.prompt[:prompts])
                     return policy_gradient(params, key, asked, table, beta=PRICE, batch=BATCH // 2)
 
-                found[name] = read(course(online, problem.params, keys, LEARNING_RATE)[0])
+                found[name] = read(descend(online, problem.params, keys, LEARNING_RATE)[0])
             return found
 
         values = jax.lax.map(cells, jnp.array(WRONG))

@@ -23,8 +23,8 @@ import numpy as np
 import optax
 
 from benchmarks.claims import ring
-from benchmarks.claims.arms import descend
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from benchmarks.claims.ring import RING, Params
 from rlx.envs.diffusion import GaussianChain
 from rlx.policy import denoise_log_prob, leave_one_out_advantage, ppo_clip_loss, prdp_loss

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from benchmarks.claims.arms import descend
+from benchmarks.claims.descent import descend
 from rlx.envs.diffusion import Ring
 from rlx.policy import denoise_log_prob
 from rlx.types import Array

@@ -23,8 +23,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.claims.arms import as_sequences, descend
+from benchmarks.claims.arms import as_sequences
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from rlx.envs.bandit import categorical_queries, sparse_bandit
 from rlx.policy import dpo_loss, value_bias_term
 from rlx.types import Array

@@ -22,8 +22,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.claims.arms import as_sequences, descend
+from benchmarks.claims.arms import as_sequences
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from rlx.envs.bandit import categorical_queries, junk_bandit
 from rlx.policy import pairwise_preference_loss
 from rlx.types import Array

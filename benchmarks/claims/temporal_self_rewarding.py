@@ -25,8 +25,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from benchmarks.claims.arms import descend
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from rlx.envs.bandit import feature_bandit
 from rlx.policy import anchored_future_pairs, best_worst_pair, dpo_loss
 from rlx.types import Array

@@ -22,11 +22,11 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.descent import descend
 from benchmarks.claims.token_policies import (
     ENV,
     Pairs,
     Task,
-    course,
     draw,
     each_seed,
     expected,
@@ -62,7 +62,7 @@ def rounds(key: Array, problem: Task, judge: Array, steps: int, method: str) -> 
         pairs = Pairs(row, flat, target, token_log_prob(params, problem.prompt[row], flat))
         keys = jax.random.split(key, (1, steps))
         loss = lambda params, key: pair_loss(params, problem.prompt, some(pairs, key, BATCH), beta=BETA)  # noqa: E731
-        return course(loss, params, keys, LEARNING_RATE)[0]
+        return descend(loss, params, keys, LEARNING_RATE)[0]
 
     def round_(params: PyTree, key: Array) -> tuple[PyTree, tuple[Array, PyTree]]:
         own_key, past_key, future_key, train_key, next_key = jax.random.split(key, 5)

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from benchmarks.claims.descent import descend
 from rlx.envs.token import toy_seq
 from rlx.nets.language import GRULM, PAD, completion_log_prob, completion_logits, enumerated_log_prob, init, sample, sft
 from rlx.policy import dpo_loss, label_pair, leave_one_out_advantage, sequence_policy_loss
@@ -114,29 +114,6 @@ def pair_loss(
     return jnp.mean(loss(log_prob, EVERY.mask[pairs.index], pairs.target, pairs.reference, **settings))
 
 
-def course(
-    loss: Callable[[PyTree, Array], Array],
-    params: PyTree,
-    keys: Array,
-    learning_rate: Any,
-    record: Callable[[PyTree], Any] = lambda params: None,
-) -> tuple[PyTree, Any]:
-    """Adam, a step for each of the keys `[R, S]`: the last parameters, and `record` of those after every S steps."""
-    optimiser = optax.adam(learning_rate)
-
-    def step(carry: tuple[PyTree, PyTree], key: Array) -> tuple[tuple[PyTree, PyTree], None]:
-        params, state = carry
-        change, state = optimiser.update(jax.grad(loss)(params, key), state)
-        return (optax.apply_updates(params, change), state), None
-
-    def stretch(carry: tuple[PyTree, PyTree], keys: Array) -> tuple[tuple[PyTree, PyTree], Any]:
-        carry, _ = jax.lax.scan(step, carry, keys)
-        return carry, record(carry[0])
-
-    (params, _), recorded = jax.lax.scan(stretch, (params, optimiser.init(params)), keys)
-    return params, recorded
-
-
 def policy_gradient(
     params: PyTree, key: Array, task: Task, reward: Array, *, beta: float, batch: int, group: int = 2
 ) -> Array:
@@ -173,7 +150,7 @@ def fit_reward(
         score = jnp.sum(jnp.where(mask, said, 0), -1)
         return preference_loss(score[:, 0] - score[:, 1], rows.target).mean()
 
-    params, _ = course(loss, init(model, init_key), jax.random.split(run_key, (1, steps)), learning_rate)
+    params, _ = descend(loss, init(model, init_key), jax.random.split(run_key, (1, steps)), learning_rate)
     context = jnp.broadcast_to(EVERY.context, (len(prompt), *EVERY.context.shape))
     logits = completion_logits(model, params, prompt, prompt != PAD, context, jnp.ones(context.shape, bool))
     said = logits[:, EVERY.row[:, None], jnp.arange(ENV.task.length), EVERY.token]

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import optax
 
 from rlx import check
-from rlx.policy.heads import combine_heads
+from rlx.policy.objectives import combine_heads
 from rlx.policy.sequence import token_log_prob
 from rlx.types import Array, PyTree
 

@@ -26,7 +26,6 @@ from rlx.policy.distribution import (
 )
 from rlx.policy.distribution_matching import f_dpg_loss, fit_gdc, log_partition
 from rlx.policy.gflownet import order_loss_pair, order_loss_pareto, tb_log_reward
-from rlx.policy.heads import combine_heads, multi_head_dpo_loss
 from rlx.policy.link import link_loss, link_prob
 from rlx.policy.metric import (
     length_controlled_win_rate,
@@ -34,7 +33,8 @@ from rlx.policy.metric import (
     objective_mismatch,
     rank_correlation,
 )
-from rlx.policy.nash import duality_gap, geometric_reference, mixture_logits, nash_md_loss, nash_step
+from rlx.policy.nash import duality_gap, geometric_reference, mixture_logits, nash_md_loss, nash_step, win_rate
+from rlx.policy.objectives import combine_heads, modpo_loss, multi_head_dpo_loss
 from rlx.policy.pairs import anchored_future_pairs, best_worst_pair, drop_key_tokens, label_pair
 from rlx.policy.scored import leave_one_out_advantage, p3o_loss, prdp_loss, reward_difference_loss, sequence_policy_loss
 from rlx.policy.sequence import sequence_log_prob, token_log_prob, top_k_entropy, top_k_mass
@@ -83,6 +83,7 @@ __all__ = [
     "link_prob",
     "log_partition",
     "mixture_logits",
+    "modpo_loss",
     "multi_head_dpo_loss",
     "nash_md_loss",
     "nash_step",
@@ -112,4 +113,5 @@ __all__ = [
     "top_k_mass",
     "user_embedding",
     "value_bias_term",
+    "win_rate",
 ]

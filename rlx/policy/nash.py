@@ -67,6 +67,37 @@ def mixture_logits(reference_logits: Array, logits: Array, weight: Array | float
     return jax.lax.stop_gradient(jax.nn.log_softmax(mixed)).astype(jnp.result_type(reference_logits, logits))
 
 
+def win_rate(preference: Array) -> Array:
+    """How often each of a group of answers is preferred to the others of the group.
+
+        w_i = sum_(j != i) P_ij / (G - 1)
+
+    The reward of direct Nash optimisation, where preferences may go in circles. For a group sampled from a policy it is
+    an unbiased estimate of how often the answer beats that policy.
+
+    Shapes: `[..., G, G]` -> `[..., G]`. Nothing is differentiated. The diagonal is not read.
+
+    Usual mistake: the answer's comparison with itself counted, which draws all rates to 1/2.
+
+    >>> win_rate(jnp.array([[0.5, 1.0, 0.0], [0.0, 0.5, 1.0], [1.0, 0.5, 0.5]])).tolist()
+    [0.5, 0.5, 0.75]
+
+    Raises:
+      ValueError: for shapes other than `[..., G, G]`, or a group of one.
+
+    Source: Rosset et al., "Direct Nash Optimization: Teaching Language Models to Self-Improve with General Preferences"
+    (2024).
+    """
+    wide = jax.lax.stop_gradient(widened(preference))
+    square = wide.ndim >= 2 and wide.shape[-1] == wide.shape[-2] >= 2
+    check.require(square, "preference", wide.shape, "of shape [..., G, G] with G >= 2")
+    group = wide.shape[-1]
+    others = jnp.where(jnp.eye(group, dtype=bool), 0, wide)
+    dtype = jnp.result_type(preference)
+    dtype = dtype if jnp.issubdtype(dtype, jnp.floating) else wide.dtype
+    return (jnp.sum(others, axis=-1) / (group - 1)).astype(dtype)
+
+
 def nash_md_loss(
     log_prob: Array,
     mask: Array,

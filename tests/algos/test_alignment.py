@@ -12,16 +12,17 @@ import pytest
 
 from rlx import runtime
 from rlx.algos import offline_alignment, online_alignment
-from rlx.algos.offline_alignment import LOSSES, UNPAIRED, LossName, with_reference
+from rlx.algos.offline_alignment import LOSSES, SCORED, UNPAIRED, LossName, with_reference
 from rlx.envs.token import toy_seq
 from rlx.nets.language import GRULM, enumerated_log_prob, init, sample, sft
 from rlx.policy import dpo_loss
 from rlx.reward import swap_candidates, tilt
-from rlx.types import PreferenceBatch
+from rlx.types import GroupBatch, PreferenceBatch
 
 ENV = toy_seq("tiny", prompts=2)
 MODEL = GRULM(8, width=32, depth=1)
 KEY = jax.random.key(0)
+LAST = dict(sampler="previous", refresh_every=2, refresh_reference=True)
 EVERY = ENV.enumerate()
 GOLD = ENV.score(ENV.prompts[:, None], EVERY.token, EVERY.mask)
 
@@ -107,7 +108,8 @@ def test_every_loss_of_pairs_widens_the_margin(loss):
     mask = jnp.broadcast_to(jnp.asarray(np.arange(3) < rng.integers(1, 4, (8, 1, 1))), log_prob.shape)
     first = jnp.asarray(rng.integers(0, 2, 8), jnp.float32)
     target = jnp.stack([first, 1 - first], axis=1)
-    rows = PreferenceBatch(None, None, mask, target, reference_log_prob=log_prob + 3 * target[..., None])
+    base, factor = log_prob + 3 * target[..., None], jnp.zeros((8, 2, 1))
+    rows = PreferenceBatch(None, None, mask, target, reference_log_prob=base, factor=factor)
     config = offline_alignment.Config(loss=loss)
     each = LOSSES[loss](log_prob, rows, config)
     assert each.shape == (8,)
@@ -132,7 +134,84 @@ def test_reactions_to_single_answers_are_enough(reference, loss):
 
 
 def test_every_loss_has_one_name():
-    assert {*LOSSES, *UNPAIRED} == set(get_args(LossName))
+    names = [*LOSSES, *UNPAIRED, *SCORED]
+    assert sorted(names) == sorted(get_args(LossName))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def drawn_groups(reference: Any, count: int) -> GroupBatch:
+    """Three answers of the reference to each of `count` prompts, with their gold rewards."""
+    prompt = jnp.repeat(ENV.prompts, count // 2, axis=0)
+    many = jnp.repeat(prompt, 3, axis=0)
+    drawn = sample(MODEL, reference, KEY, many, many != 0, 4)
+    token, mask, behaviour = (x.reshape(count, 3, 4) for x in (drawn.token, drawn.mask, drawn.log_prob))
+    return GroupBatch(token, mask, ENV.gold_reward(prompt[:, None], token, mask), prompt, behaviour_log_prob=behaviour)
+
+
+@pytest.mark.parametrize("loss", ["copg", "rebel"])
+def test_scores_of_the_data_alone_reach_the_tilt(reference, loss):
+    """A square loss whose minimum is the tilt, whatever the answers were sampled from."""
+    config = offline_alignment.Config(loss=loss, beta=0.5, learning_rate=3e-3)
+    algorithm = offline_alignment.make(config, ENV, model=MODEL, reference=reference)
+    data = drawn_groups(reference, 2048)
+    data = with_reference(MODEL, reference, data._replace(reward=ENV.default_params.weight * data.reward))
+    state, metrics = jax.jit(lambda data: runtime.train(algorithm, KEY, 300, data))(data)
+    target = tilt(exact(reference), GOLD, 0.5)
+    assert divergence(target, exact(reference)) > 0.2
+    assert divergence(target, exact(state.params)) < 0.03
+    assert metrics["accuracy"][-50:].mean() > 0.9
+
+
+def test_losses_of_groups_by_hand():
+    rng = np.random.default_rng(0)
+    log_prob, base, sampler = (-rng.exponential(1, (4, 2, 3)) for _ in range(3))
+    mask, reward, beta, clip = np.ones((4, 2, 3), bool), rng.normal(size=(4, 2, 2)), 0.3, 0.2
+    rows = GroupBatch(*(jnp.asarray(x) for x in (np.ones((4, 2, 3), int), mask, reward)))
+    rows = rows._replace(behaviour_log_prob=jnp.asarray(sampler), reference_log_prob=jnp.asarray(base))
+    config = offline_alignment.Config(beta=beta, clip=clip)
+    score, before = (log_prob - base).sum(-1), (sampler - base).sum(-1)
+    gain = reward.sum(-1)
+    off = (score[:, 0] - score[:, 1]) - (gain[:, 0] - gain[:, 1]) / beta
+    priced = gain - beta * before
+    advantage, ratio = priced - priced[:, ::-1], np.exp(score - before)
+    clipped = -np.minimum(ratio * advantage, np.clip(ratio, 1 - clip, 1 + clip) * advantage)
+    near = np.clip(log_prob - sampler, -clip, clip).sum(-1) + before
+    apart = (near[:, 0] - near[:, 1]) - (gain[:, 0] - gain[:, 1]) / beta
+    joint = (score - before) @ np.array([1.0, -1.0])
+    ahead = advantage[:, 0] / 2
+    expected = {
+        "copg": beta / 2 * off**2,
+        "rebel": beta**2 * off**2,
+        "rloo": clipped.mean(1),
+        "p3o": clipped.sum(1) / 2,
+        "p3o_joint": -np.minimum(ahead * joint, ahead * np.clip(joint, -clip, clip)),
+        "prdp": np.maximum(off**2, apart**2),
+    }
+    assert set(expected) == set(SCORED)
+    for name, value in expected.items():
+        np.testing.assert_allclose(SCORED[name](jnp.asarray(log_prob), rows, config), value, rtol=2e-5, err_msg=name)
+
+
+def test_a_judge_of_preferences_that_go_in_circles(reference):
+    """Answers of one, two and three tokens beat each other in a circle: a pair's label is its own, not its scores'."""
+
+    def judge(prompt: Any, token: Any, mask: Any) -> Any:
+        kind = mask.sum(-1) % 3
+        ahead = (kind[:, :, None] - kind[:, None]) % 3
+        return jnp.array([0.5, 1.0, 0.0])[ahead]
+
+    shared = dict(num_prompts=32, sampler="reference", label="soft")
+    rows = {}
+    for score in ("judge", "win_rate"):
+        config = online_alignment.Config(num_samples=4, score=score, **shared)  # pyright: ignore[reportArgumentType]
+        collect = jax.jit(online_alignment.collector(config, ENV, ENV.default_params, MODEL, judge))
+        rows[score] = collect(KEY, reference, None, reference).rows
+    token, mask = rows["judge"].action, rows["judge"].mask
+    np.testing.assert_array_equal(token, rows["win_rate"].action)
+    np.testing.assert_array_equal(rows["judge"].target[:, 0], judge(None, token, mask)[:, 0, 1])
+    assert set(np.unique(rows["judge"].target)) == {0.0, 0.5, 1.0}
+    assert ((rows["win_rate"].target >= jax.nn.sigmoid(-1.0)) & (rows["win_rate"].target <= jax.nn.sigmoid(1.0))).all()
+    assert (rows["win_rate"].target[:, 0] >= 0.5).all()  # the best of the group comes first
 
 
 def test_order_of_candidates_changes_nothing(reference):
@@ -186,11 +265,16 @@ def test_a_run_that_was_cut_goes_on(reference, tmp_path):
         dict(sampler="mixture", label="hard"),
         dict(sampler="reference+current", optimism=0.01),
         dict(num_samples=4, label="hard", missing_end_penalty=1.0),
-        dict(loss="ipo", sampler="previous", refresh_every=2, refresh_reference=True, reference_weight=0.1),
+        dict(loss="ipo", reference_weight=0.1, **LAST),
         dict(num_steps=2, length_bias=0.1, temperature=0.7),
         dict(loss="kto"),
+        dict(num_samples=4, label="soft", score="win_rate", **LAST),
+        dict(loss="rebel", num_samples=4, **LAST),
+        dict(loss="rloo", num_samples=4, num_steps=2),
+        dict(loss="p3o", num_steps=2),
+        dict(loss="prdp", num_steps=2, num_samples=3),
     ],
-    ids=["mixture", "optimism", "best_worst", "inpo", "biased", "kto"],
+    ids=["mixture", "optimism", "best_worst", "inpo", "biased", "kto", "dno", "rebel", "rloo", "p3o", "prdp"],
 )
 def test_online_settings_raise_the_reward(reference, settings):
     config = online_alignment.Config(num_prompts=64, learning_rate=1e-2, **settings)
@@ -229,6 +313,15 @@ def test_refusals(reference):
         algorithm.update(state)
     with pytest.raises(ValueError, match=r"data\.reference_log_prob must be given for loss 'dpo'"):
         algorithm.update(state, data._replace(reference_log_prob=None))
+    groups, scored = drawn_groups(reference, 4), make(offline_alignment.Config(batch_size=None, loss="prdp"))
+    with pytest.raises(ValueError, match="data must be a PreferenceBatch for 'dpo'; got 'GroupBatch'"):
+        algorithm.update(state, groups)
+    with pytest.raises(ValueError, match="data must be a GroupBatch for 'prdp'; got 'PreferenceBatch'"):
+        scored.update(state, data)
+    with pytest.raises(ValueError, match=r"data\.behaviour_log_prob must be given for loss 'prdp'"):
+        scored.update(state, with_reference(MODEL, reference, groups)._replace(behaviour_log_prob=None))
+    with pytest.raises(ValueError, match=r"data\.factor must be the rewards"):
+        make(offline_alignment.Config(batch_size=None, loss="modpo")).update(state, data)
     with pytest.raises(ValueError, match=r"data\.action must be token ids"):
         algorithm.update(state, data._replace(action=None))
     with pytest.raises(ValueError, match="loss must be one of"):
@@ -238,6 +331,7 @@ def test_refusals(reference):
     for settings, message in (
         (dict(sampler="someone"), "sampler must be one of"),
         (dict(sampler="reference+current", num_samples=3), "the number of samplers must divide num_samples"),
+        (dict(loss="p3o", num_samples=4), "num_samples must be 2 with loss 'p3o'"),
         (dict(optimism=0.1), "sampler must be 'reference' or 'previous' first"),
         (dict(refresh_reference=True), "refresh_every"),
     ):

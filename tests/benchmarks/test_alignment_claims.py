@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.stats
 
-from benchmarks.claims import direct_nash, on_policy_pairs, ring
-from benchmarks.claims.arms import as_sequences, descend, nats
-from rlx.envs.bandit import feature_bandit
+from benchmarks.claims import on_policy_pairs, ring
+from benchmarks.claims.arms import as_sequences, nats
+from benchmarks.claims.descent import descend
 from rlx.policy import categorical_kl
 
 
@@ -19,6 +19,9 @@ def test_descent_reaches_a_minimum_and_records_the_way():
     np.testing.assert_allclose(last, 2, atol=1e-2)
     np.testing.assert_allclose(way[-1], last)
     np.testing.assert_allclose(way[0], 0.1, rtol=1e-4)  # Adam's first step
+    again, few = descend(lambda x, key: jnp.square(x - 2), jnp.zeros(()), keys.reshape(3, 100), 0.1, lambda x: x)
+    np.testing.assert_allclose(again, last, rtol=1e-5)
+    np.testing.assert_allclose(few, way[99::100], rtol=1e-5)
 
 
 def test_arms_as_sequences():
@@ -27,16 +30,6 @@ def test_arms_as_sequences():
     np.testing.assert_allclose(log_prob[0, :, 0], log_policy[jnp.array([3, 0])])
     assert mask.shape == (1, 2, 1)
     np.testing.assert_allclose(nats(log_policy, other), categorical_kl(log_policy, other), rtol=1e-5)
-
-
-def test_win_rates_leave_out_oneself():
-    params = feature_bandit(jax.random.key(0), 3, arms=6, features=2)
-    arm = jax.random.randint(jax.random.key(1), (3, 4), 0, 6)
-    got = direct_nash.win_rates(params, arm)
-    for x in range(3):
-        for i in range(4):
-            wins = [float(params.preference[x, arm[x, i], arm[x, j]]) for j in range(4) if j != i]
-            np.testing.assert_allclose(got[x, i], np.mean(wins), rtol=1e-5)
 
 
 def test_best_and_worst_follow_the_law_of_order_statistics():

@@ -417,6 +417,21 @@ ROWS = {
         importance=normal(B, T),
         share=uniform(0, 1, B),
     ),
+    "win_rate": targets(policy.win_rate, preference=uniform(0, 1, B, A, A)),
+    "modpo_loss": Row(
+        policy.modpo_loss,
+        {
+            "log_prob": uniform(-3, -0.1, B, 2, T),
+            "mask": flags(B, 2, T),
+            "target": uniform(0, 1, B),
+            "reference": uniform(-3, -0.1, B, 2, T),
+            "other_reward": normal(B, 2),
+            "weight": uniform(0.1, 1, B),
+        },
+        differentiated=("log_prob",),
+        stopped=("target", "reference", "other_reward", "weight"),
+        extremes={"log_prob": EXTREME_PAIRS},
+    ),
     "multi_head_dpo_loss": Row(
         policy.multi_head_dpo_loss,
         {

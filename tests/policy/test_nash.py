@@ -68,6 +68,21 @@ def test_exact_steps_converge_to_the_policy_without_a_gap():
         np.testing.assert_allclose(value, 0.5, atol=1e-12)
 
 
+def test_win_rates_of_a_group_are_those_against_the_policy_that_sampled_it():
+    rng = np.random.default_rng(0)
+    P = rng.random((5, 5))
+    by_hand = [np.mean([P[i, j] for j in range(5) if j != i]) for i in range(5)]
+    np.testing.assert_allclose(policy.win_rate(P), by_hand, rtol=1e-6)
+    P, log_policy = game()
+    group = rng.choice(A, (4000, 3), p=np.exp(log_policy) / np.exp(log_policy).sum())
+    rates = policy.win_rate(np.asarray(P)[group[:, :, None], group[:, None]])
+    exact = np.asarray(P @ jnp.exp(log_policy))
+    for a in range(A):
+        np.testing.assert_allclose(np.mean(rates[group == a]), exact[a], atol=0.02)
+    with pytest.raises(ValueError, match="preference must be of shape"):
+        policy.win_rate(jnp.zeros((3, 2)))
+
+
 def test_rock_paper_scissors_is_won_by_nobody():
     P = jnp.array([[0.5, 0, 1], [1, 0.5, 0], [0, 1, 0.5]])
     uniform = jnp.full(3, -jnp.log(3.0))

@@ -1,4 +1,4 @@
-"""One policy with a head for each objective: trained together, mixed when it answers."""
+"""Several objectives: the others as a margin, or one policy with a head for each, mixed when it answers."""
 
 from __future__ import annotations
 
@@ -6,9 +6,59 @@ import jax
 import jax.numpy as jnp
 
 from rlx import check
-from rlx.policy.alignment import dpo_loss
+from rlx.policy.alignment import dpo_loss, sequence_score
+from rlx.policy.link import link_loss
 from rlx.policy.sequence import widened
 from rlx.types import Array
+
+
+def modpo_loss(
+    log_prob: Array,
+    mask: Array,
+    target: Array,
+    reference: Array,
+    other_reward: Array,
+    weight: Array | float,
+    *,
+    beta: Array | float = 0.1,
+) -> Array:
+    """Multi-objective DPO: comparisons by one objective, while the rewards of the others are known.
+
+        z = (beta (rho_1 - rho_2) - (o_1 - o_2)) / w,   loss = -(t log sigmoid(z) + (1 - t) log sigmoid(-z))
+
+    rho is the log-ratio to the reference and o the weighted sum of the other objectives' rewards. With true labels its
+    minimum is the tilt of the reference by `(w r + o) / beta`, r the reward that was compared: DPO for the weighted sum
+    without a comparison by it. At `w = 1` and `o = 0` it is DPO.
+
+    Shapes: `[..., 2, T]`, bool `[..., 2, T]`, `[...]`, `[..., 2, T]`, `[..., 2]`; `weight` and `beta` broadcast to
+    `[...]` -> `[...]`. Differentiated: `log_prob`.
+
+    Usual mistakes: other rewards on another scale than that of the comparisons, whose scale is that of log-odds; and
+    the difference of the other rewards taken in the order of sampling where the second was preferred.
+
+    >>> log_prob, mask = jnp.zeros((2, 1)), jnp.ones((2, 1), bool)
+    >>> round(modpo_loss(log_prob, mask, jnp.array(1.0), log_prob, jnp.array([1.0, 0.0]), 0.5).item(), 4)
+    2.1269
+
+    Raises:
+      ValueError: for shapes that do not fit, targets outside [0, 1], `beta <= 0`, or a weight outside (0, 1].
+
+    Source: Zhou et al., "Beyond One-Preference-Fits-All Alignment: Multi-Objective Direct Preference Optimization"
+    (2024).
+    """
+    shape = jnp.shape(log_prob)
+    check.require(len(shape) >= 2 and shape[-2] == 2, "log_prob", shape, "of shape [..., 2, T]")
+    check.require(jnp.shape(target) == shape[:-2], "target", jnp.shape(target), f"of shape {shape[:-2]}")
+    check.require(jnp.shape(other_reward) == shape[:-1], "other_reward", jnp.shape(other_reward), f"of {shape[:-1]}")
+    check.in_range("target", target, 0.0, 1.0)
+    check.in_range("weight", weight, 0.0, 1.0, open_low=True)
+    check.positive("beta", beta)
+    score = sequence_score(widened(log_prob), mask, widened(reference))
+    target, other, weight, beta = (
+        jax.lax.stop_gradient(jnp.asarray(x, score.dtype)) for x in (target, other_reward, weight, beta)
+    )
+    z = (beta * (score[..., 0] - score[..., 1]) - (other[..., 0] - other[..., 1])) / weight
+    return (target * link_loss(z) + (1 - target) * link_loss(-z)).astype(jnp.result_type(log_prob))
 
 
 def multi_head_dpo_loss(

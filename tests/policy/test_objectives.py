@@ -1,4 +1,4 @@
-"""Heads: each its own mean, and a mixture that is the tilt by mixed rewards."""
+"""Other objectives as a margin; heads: each its own mean, and a mixture that is the tilt by mixed rewards."""
 
 from __future__ import annotations
 
@@ -14,6 +14,41 @@ H, B, T = 3, 12, 4
 LOG_PROB = -rng.exponential(1, (H, B, 2, T)).astype(np.float32)
 REFERENCE = -rng.exponential(1, (B, 2, T)).astype(np.float32)
 MASK, TARGET = rng.random((B, 2, T)) < 0.7, rng.integers(0, 2, B).astype(np.float32)
+
+
+def test_modpo_by_hand_and_its_reductions():
+    other, weight = rng.normal(size=(B, 2)).astype(np.float32), rng.uniform(0.2, 1, B).astype(np.float32)
+    target, beta = rng.random(B).astype(np.float32), 0.3
+    log_prob = LOG_PROB[0].astype(np.float64)
+    rho = np.where(MASK, log_prob - REFERENCE, 0).sum(-1)
+    z = (beta * (rho[:, 0] - rho[:, 1]) - (other[:, 0] - other[:, 1])) / weight
+    expected = target * np.log1p(np.exp(-z)) + (1 - target) * np.log1p(np.exp(z))
+    pair = LOG_PROB[0], MASK, target, REFERENCE
+    np.testing.assert_allclose(policy.modpo_loss(*pair, other, weight, beta=beta), expected, rtol=1e-5)
+    alone = policy.modpo_loss(*pair, np.zeros((B, 2)), 1.0, beta=beta)
+    np.testing.assert_allclose(alone, policy.dpo_loss(*pair, beta=beta), rtol=1e-6)
+    swapped = [x[:, ::-1] for x in (LOG_PROB[0], MASK, REFERENCE, other)]
+    turned = policy.modpo_loss(swapped[0], swapped[1], 1 - target, swapped[2], swapped[3], weight, beta=beta)
+    np.testing.assert_allclose(turned, expected, rtol=1e-5)
+
+
+def test_the_optimum_of_modpo_is_the_tilt_by_the_weighted_sum():
+    """With every pair and its probability by one reward: no pair is compared by the sum."""
+    with jax.enable_x64(True):
+        r, o, weight, beta = rng.normal(size=5), rng.normal(size=5), 0.4, 0.5
+        base = jax.nn.log_softmax(jnp.asarray(rng.normal(size=5)))
+        first, second = np.triu_indices(5, 1)
+        pairs = lambda x: jnp.stack([x[first], x[second]], -1)  # noqa: E731
+        target, mask = jax.nn.sigmoid(r[first] - r[second]), np.ones((10, 2, 1), bool)
+
+        def loss(logits):
+            log_prob = jax.nn.log_softmax(logits)
+            sides = pairs(log_prob)[..., None], mask, target, pairs(base)[..., None]
+            return policy.modpo_loss(*sides, pairs((1 - weight) * o), weight, beta=beta).sum()
+
+        optimum = reward.tilt(base, weight * r + (1 - weight) * o, beta)
+        np.testing.assert_allclose(jax.grad(loss)(optimum), 0, atol=1e-12)
+        assert np.abs(jax.grad(loss)(base)).max() > 0.1
 
 
 def test_the_mean_is_over_objectives_of_means_over_pairs():
@@ -52,6 +87,8 @@ def test_mixed_heads_are_the_tilt_by_mixed_rewards():
         (lambda: policy.multi_head_dpo_loss(LOG_PROB, MASK, TARGET, REFERENCE, np.zeros(3, int)), "objective must"),
         (lambda: policy.multi_head_dpo_loss(LOG_PROB, MASK, TARGET, REFERENCE, np.zeros(B)), "integer"),
         (lambda: policy.combine_heads(np.zeros((2, 3)), np.zeros(2)), "sum of weight"),
+        (lambda: policy.modpo_loss(LOG_PROB[0], MASK, TARGET, REFERENCE, np.zeros((B, 2)), 0.0), "weight"),
+        (lambda: policy.modpo_loss(LOG_PROB[0], MASK, TARGET, REFERENCE, np.zeros(B), 0.5), "other_reward must be"),
         (lambda: policy.combine_heads(np.zeros((2, 3)), np.ones(3)), "weight must be of shape"),
     ],
 )
