@@ -1,13 +1,15 @@
 """Learning how much of an answer was taken away, beside preferences, makes preferences generalise better.
 
-300 comparisons of the reference's answers to the small token task. The key tokens of an answer are those in the style
+300 comparisons by style of the reference's answers to the small token task. The key tokens of an answer are those in the style
 that was asked for; none, a quarter, a half or three quarters of them are removed from the preferred answer, and the
 model says which from its mean logits, through a linear layer: a classification in four levels that needs no person.
 Its loss is added to DPO's. What is judged is how often the implicit reward is right about new pairs.
 
 The paper's loss is not given in what was at hand; this is a reconstruction of the idea.
 
-Nothing was tuned: the settings are first guesses, and no seed was tried before those that judge.
+The settings are first guesses. The first judgement compared answers by the task's score, see the history. By style were
+tried on seeds 0 and 1: these settings (DPO .60, with degree .60 and .57), a learning rate three times as high and 400
+steps (.59, .59, .60), and 1000 steps of imitation with 400 steps (.61, .61, .58): nothing to choose between them.
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ from rlx.policy import dpo_loss, drop_key_tokens, label_pair, sequence_score
 from rlx.reward import pair_accuracy
 from rlx.types import Array, PyTree
 
-ENV = toy_seq("small", prompts=32)
+ENV = toy_seq("small", prompts=32, weight=(0.0, 1.0, 0.1))
 MODEL = GRULM(ENV.task.vocabulary, width=32, depth=1)
 PAIRS, TEST, BATCH = 300, 2000, 32
 SFT_STEPS = 300
@@ -105,6 +107,12 @@ CLAIM = Claim(
         "levels": LEVELS.tolist(),
         "weights": WEIGHTS,
     },
+    seeds=range(1100, 1110),
+    history=(
+        "Judged first on seeds 1000 to 1009 with comparisons by the task's own score, which is mostly whether the sum is"
+        " right: DPO was right about 53% of new pairs, so there was little to add to, and the degree took 0.1 points off."
+        " Comparisons are by style since, which key tokens are about, and the seeds are new.",
+    ),
     updates=200,
     steps_per_update=BATCH,
     run=run,

@@ -4,8 +4,7 @@ Offline, on the bandit of `sft_regulariser`: the term `-alpha beta E log (p / r)
 off junk that no data show. Online, on the bandit of `self_exploring`, with pairs drawn from the policy alone: the term
 `alpha beta E_ref log p` finds the arm that the reference hardly gives. Both against DPO, offline and online.
 
-Rates and steps are those of the two claims; of the values of alpha online, 0.01 did best on seeds 0 to 9. Ten
-seeds turned out too few for the offline part, where DPO's runs end far apart; `sft_regulariser` has 64 of them.
+Rates and steps are those of the two claims; of the values of alpha online, 0.01 did best on seeds 0 to 9.
 """
 
 from __future__ import annotations
@@ -59,5 +58,10 @@ CLAIM = Claim(
     updates=400,
     steps_per_update=1,
     run=run,
-    seeds=range(1000, 1010),
+    seeds=range(2000, 2064),
+    history=(
+        "Judged first on ten seeds from 1000 on, too few for the offline part, where DPO's runs end far apart: 0.71 above"
+        " DPO with an interval from -0.71 to 2.33; the other conditions held. Judged again on 64 new seeds, nothing else"
+        " changed.",
+    ),
 )
