@@ -155,9 +155,10 @@ CLAIM = Claim(
     },
     seeds=range(1100, 1110),
     history=(
-        "A first judgement, on seeds 1000 to 1009, traded right sums against style, which hardly conflict: one model had"
-        " both (0.96 and 0.97), rank correlations of 0.66 and 0.55 with the angle missed 0.8, the hypervolume was above"
-        " three models' and the angle within 30 degrees. The second reward is brevity since, and the seeds are new.",
+        "A first judgement, on seeds 1000 to 1009, traded right sums against style, which hardly conflict: one model"
+        " had both (0.96 and 0.97), rank correlations of 0.66 and 0.55 with the angle missed 0.8, the hypervolume was"
+        " above three models' and the angle within 30 degrees. The second reward is brevity since, and the seeds are"
+        " new.",
     ),
     updates=120,  # gradient steps of each iteration
     steps_per_update=BATCH * SAMPLES * ITERATIONS,

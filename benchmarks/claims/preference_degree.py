@@ -1,9 +1,9 @@
 """Learning how much of an answer was taken away, beside preferences, makes preferences generalise better.
 
-300 comparisons by style of the reference's answers to the small token task. The key tokens of an answer are those in the style
-that was asked for; none, a quarter, a half or three quarters of them are removed from the preferred answer, and the
-model says which from its mean logits, through a linear layer: a classification in four levels that needs no person.
-Its loss is added to DPO's. What is judged is how often the implicit reward is right about new pairs.
+300 comparisons by style of the reference's answers to the small token task. The key tokens of an answer are those in
+the style that was asked for; none, a quarter, a half or three quarters of them are removed from the preferred answer,
+and the model says which from its mean logits, through a linear layer: a classification in four levels that needs no
+person. Its loss is added to DPO's. What is judged is how often the implicit reward is right about new pairs.
 
 The paper's loss is not given in what was at hand; this is a reconstruction of the idea.
 
@@ -109,9 +109,9 @@ CLAIM = Claim(
     },
     seeds=range(1100, 1110),
     history=(
-        "Judged first on seeds 1000 to 1009 with comparisons by the task's own score, which is mostly whether the sum is"
-        " right: DPO was right about 53% of new pairs, so there was little to add to, and the degree took 0.1 points off."
-        " Comparisons are by style since, which key tokens are about, and the seeds are new.",
+        "Judged first on seeds 1000 to 1009 with comparisons by the task's own score, which is mostly whether the sum"
+        " is right: DPO was right about 53% of new pairs, so there was little to add to, and the degree took 0.1 points"
+        " off. Comparisons are by style since, which key tokens are about, and the seeds are new.",
     ),
     updates=200,
     steps_per_update=BATCH,

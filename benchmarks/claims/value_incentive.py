@@ -60,8 +60,8 @@ CLAIM = Claim(
     run=run,
     seeds=range(2000, 2064),
     history=(
-        "Judged first on ten seeds from 1000 on, too few for the offline part, where DPO's runs end far apart: 0.71 above"
-        " DPO with an interval from -0.71 to 2.33; the other conditions held. Judged again on 64 new seeds, nothing else"
-        " changed.",
+        "Judged first on ten seeds from 1000 on, too few for the offline part, where DPO's runs end far apart: 0.71"
+        " above DPO with an interval from -0.71 to 2.33; the other conditions held. Judged again on 64 new seeds, "
+        "nothing else changed.",
     ),
 )
