@@ -10,7 +10,7 @@ With other samplers, references and losses it is online DPO, iterative DPO, DNO,
 - best and worst of n: `num_samples=n`;
 - from scores, without pairs: `loss="copg"`, "rloo", "p3o" or "prdp"; REBEL: `loss="rebel"` and what iterative DPO has.
 
-The judge is the environment's gold reward, or a function of the reader's, such as a learned reward model.
+The judge is the environment's gold reward, or a function of the reader's, such as what `fit_judge` learns from pairs.
 """
 
 from __future__ import annotations
@@ -22,12 +22,14 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from rlx import check
 from rlx.algos.offline_alignment import SCORED, Loss, LossConfig, language_policy, learner
-from rlx.nets.language import END, PAD, LanguageModel, completion_log_prob, sample
+from rlx.nets.language import END, PAD, LanguageModel, completion_log_prob, completion_score, init, sample
 from rlx.nets.reference import ReferenceConfig, choose_model, choose_reference
 from rlx.policy import best_worst_pair, geometric_reference, value_bias_term, win_rate
+from rlx.reward import preference_loss
 from rlx.types import Algorithm, Array, Channel, GroupBatch, Policy, PreferenceBatch, PyTree
 
 # prompts [N, P], tokens [N, G, T] and their mask of G answers each -> scores [N, G], or probabilities [N, G, G] that
@@ -186,6 +188,52 @@ def make(
         lambda state: (state.params, state.optimiser, state.shift),
         with_learned,
     )
+
+
+def fit_judge(
+    model: LanguageModel,
+    data: PreferenceBatch,
+    key: Array,
+    *,
+    num_steps: int = 500,
+    batch_size: int = 64,
+    learning_rate: float = 1e-3,
+) -> tuple[Judge, Array]:
+    """A judge learned from comparisons, and its losses `[num_steps]`: a reward model, fitted once and then frozen.
+
+    It is a network of the language model's kind whose score of an answer is `completion_score`. `data` are pairs
+    with `prompt`, `action`, `mask` and `target`; each step takes `batch_size` of them anew.
+
+    Raises:
+      ValueError: for counts below 1, a learning rate not above 0, or data without prompts or of more than pairs.
+    """
+    check.count("num_steps", num_steps)
+    check.count("batch_size", batch_size)
+    check.positive("learning_rate", learning_rate)
+    check.require(data.prompt is not None, "data.prompt", None, "token ids")
+    check.require(data.target.shape[1:] == (2,), "data.target", data.target.shape, "of shape [B, 2]")
+    optimiser = optax.adam(learning_rate)
+
+    def loss(params: PyTree, rows: PreferenceBatch) -> Array:
+        score = completion_score(model, params, rows.prompt, rows.prompt != PAD, rows.action, rows.mask)  # pyright: ignore[reportArgumentType]
+        return preference_loss(score[:, 0] - score[:, 1], rows.target[:, 0]).mean()
+
+    def step(carry: tuple[PyTree, PyTree], key: Array) -> tuple[tuple[PyTree, PyTree], Array]:
+        params, state = carry
+        row = jax.random.randint(key, (batch_size,), 0, data.target.shape[0])
+        value, grads = jax.value_and_grad(loss)(params, jax.tree.map(lambda x: x[row], data))
+        updates, state = optimiser.update(grads, state)
+        return (optax.apply_updates(params, updates), state), value
+
+    init_key, run_key = jax.random.split(key)
+    start = init(model, init_key)
+    steps = jax.jit(lambda start, keys: jax.lax.scan(step, (start, optimiser.init(start)), keys))
+    (params, _), losses = steps(start, jax.random.split(run_key, num_steps))
+    return functools.partial(_score_group, model, params), losses
+
+
+def _score_group(model: LanguageModel, params: PyTree, prompt: Array, token: Array, mask: Array) -> Array:
+    return completion_score(model, params, prompt, prompt != PAD, token, mask)
 
 
 def collector(

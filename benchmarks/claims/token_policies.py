@@ -15,7 +15,17 @@ import jax.numpy as jnp
 
 from benchmarks.claims.descent import descend
 from rlx.envs.token import toy_seq
-from rlx.nets.language import GRULM, PAD, completion_log_prob, completion_logits, enumerated_log_prob, init, sample, sft
+from rlx.nets.language import (
+    GRULM,
+    PAD,
+    completion_log_prob,
+    completion_logits,
+    completion_score,
+    enumerated_log_prob,
+    init,
+    sample,
+    sft,
+)
 from rlx.policy import dpo_loss, label_pair, leave_one_out_advantage, sequence_policy_loss
 from rlx.reward import preference_loss
 from rlx.types import Array, PyTree
@@ -145,9 +155,7 @@ def fit_reward(
     def loss(params: PyTree, key: Array) -> Array:
         rows = some(pairs, key, batch)
         asked, token, mask = prompt[rows.row], EVERY.token[rows.index], EVERY.mask[rows.index]
-        logits = completion_logits(model, params, asked, asked != PAD, token, mask)
-        said = jnp.take_along_axis(logits, token[..., None], -1)[..., 0]
-        score = jnp.sum(jnp.where(mask, said, 0), -1)
+        score = completion_score(model, params, asked, asked != PAD, token, mask)
         return preference_loss(score[:, 0] - score[:, 1], rows.target).mean()
 
     params, _ = descend(loss, init(model, init_key), jax.random.split(run_key, (1, steps)), learning_rate)

@@ -205,6 +205,18 @@ def completion_log_prob(
     return token_log_prob(completion_logits(model, params, prompt, prompt_mask, token, mask, condition), token, mask)
 
 
+def completion_score(
+    model: LanguageModel, params: PyTree, prompt: Array, prompt_mask: Array, token: Array, mask: Array
+) -> Array:
+    """A reward model's score of completions: the sum of its logits for their tokens, no distribution.
+
+    Shapes: as in `completion_logits` -> `[B, ...]`.
+    """
+    logits = completion_logits(model, params, prompt, prompt_mask, token, mask)
+    said = jnp.take_along_axis(logits, token[..., None], axis=-1)[..., 0]
+    return jnp.sum(jnp.where(mask, said, 0.0), axis=-1)
+
+
 def mix_heads(logits: Array, mix: Array | None) -> Array:
     """Logits of the geometric mixture of heads, `combine_heads`: `[..., H, V]`, weights `[H]` -> `[..., V]`."""
     if mix is None or jnp.shape(mix) != logits.shape[-2:-1]:

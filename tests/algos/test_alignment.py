@@ -283,6 +283,23 @@ def test_online_settings_raise_the_reward(reference, settings):
     assert float(expected_gain(state.params, reference)) > 0.02
 
 
+def test_a_judge_that_was_learned_from_pairs_is_as_good_a_guide(reference):
+    judge, losses = online_alignment.fit_judge(
+        MODEL, drawn_pairs(reference, 1024), KEY, num_steps=150, learning_rate=3e-3
+    )
+    assert losses[-20:].mean() < losses[:20].mean() - 0.02
+    every = [jnp.broadcast_to(x, (len(ENV.prompts), *x.shape)) for x in (EVERY.token, EVERY.mask)]
+    score = jax.jit(judge)(ENV.prompts, *every)
+    weight = jnp.exp(exact(reference))
+    centred = [x - jnp.sum(weight * x, 1, keepdims=True) for x in (score, GOLD)]
+    spread = [jnp.sqrt(jnp.sum(weight * jnp.square(x), 1)) for x in centred]
+    assert (jnp.sum(weight * centred[0] * centred[1], 1) / spread[0] / spread[1]).min() > 0.8
+    config = online_alignment.Config(num_prompts=64, learning_rate=1e-2, label="soft")
+    algorithm = online_alignment.make(config, ENV, model=MODEL, reference=reference, judge=judge)
+    state, _ = jax.jit(lambda key: runtime.train(algorithm, key, 30))(KEY)
+    assert float(expected_gain(state.params, reference)) > 0.05
+
+
 def test_optimism_lowers_the_likelihood_of_the_reference_answers(reference):
     def after(optimism: float) -> float:
         config = online_alignment.Config(
