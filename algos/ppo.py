@@ -17,7 +17,14 @@ from jax.flatten_util import ravel_pytree
 from rlx import check
 from rlx.nets import Inputs, Network, prepare, vector_size
 from rlx.nets.distribution import action_distribution, mask_logits
-from rlx.policy import adapt_kl_coefficient, clip_fraction, kl_estimate, ppo_clip_loss, ppo_kl_loss
+from rlx.policy import (
+    adapt_kl_coefficient,
+    clip_fraction,
+    kl_estimate,
+    normalise_advantage,
+    ppo_clip_loss,
+    ppo_kl_loss,
+)
 from rlx.reward import RunningMoments, init_moments, normalise, normalise_by_return, update_moments
 from rlx.runtime.problem import pose, prefixed, reweigh
 from rlx.runtime.rollout import (
@@ -54,6 +61,9 @@ class Config:
     entropy_coefficient: float = 0.01  # nats of entropy against one unit of normalised advantage
     max_grad_norm: float = 0.5  # norm at which the gradient is clipped, of the actor and of the critic each
     normalise_advantage: bool = True  # to mean 0, deviation 1 in each minibatch
+    normalise_channels: bool = (
+        False  # each channel's advantage, over the whole batch, before they are weighted and added
+    )
     normalise_observation: bool = False  # by running mean and deviation; not applied to images
     normalise_reward: bool = False  # by the running deviation of the discounted return
     hidden: tuple[int, ...] = (64, 64)  # widths of the layers, actor and critic each
@@ -286,9 +296,7 @@ def make(
     def gradient(params: PyTree, batch: Batch, kl_coefficient: Array) -> tuple[PyTree, dict[str, Array]]:
         """Mean gradient and metrics of a minibatch, in chunks whose activations stay in the cache."""
         if config.normalise_advantage:
-            mean = mean_over_shards(batch.advantage.mean())
-            variance = mean_over_shards(jnp.square(batch.advantage - mean).mean())
-            batch = batch._replace(advantage=(batch.advantage - mean) / (jnp.sqrt(variance) + 1e-8))
+            batch = batch._replace(advantage=normalise_advantage(batch.advantage, axis_name=axis_name))
         size = batch.advantage.shape[1]
         chunk = chunk_size(config, size)
         if chunk == size:
@@ -361,6 +369,8 @@ def make(
         value, next_value, critic_memory = evaluate(state, batch, reset, envs)
         discount = gamma * jnp.where(episodic, 1.0 - batch.terminated[..., None], 1.0)
         advantage, target = gae(value, next_value, scaled, discount, lambda_, done[..., None] & episodic)
+        if config.normalise_channels:
+            advantage = normalise_advantage(advantage, per_channel=True, axis_name=axis_name)
 
         samples = Batch(
             observe(state.observations, batch.obs),

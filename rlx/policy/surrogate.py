@@ -36,6 +36,49 @@ def policy_gradient_loss(log_prob: jax.Array, advantage: jax.Array) -> jax.Array
     return -log_prob * jax.lax.stop_gradient(advantage)
 
 
+def normalise_advantage(
+    advantage: jax.Array,
+    mask: jax.Array | None = None,
+    *,
+    per_channel: bool = False,
+    axis_name: str | None = None,
+) -> jax.Array:
+    """Advantages with mean 0 and deviation 1 over the batch: `(A - mean A) / (sd A + 1e-8)`.
+
+    Shapes: `[...]`, bool mask of its shape -> `[...]`, 0 where masked. With `per_channel` they are `[..., K]` and
+    `[...]`, and each of the K channels has moments of its own; with `axis_name` moments are over the shards of that
+    mapped axis too. Differentiated: nothing.
+
+    Channels that are normalised *before* they are weighted and summed have a say in proportion to their weights,
+    however large their rewards are: multi-critic learning. Normalised after, the largest rewards decide. Usual
+    mistakes: multipliers of constraints on channels that were normalised, which then no longer mean a price; and a
+    channel of noise, or one that is nearly constant, which is blown up to be as large as the others.
+
+    >>> import jax.numpy as jnp
+    >>> normalise_advantage(jnp.array([[1.0, 0.0], [3.0, 0.5]]), per_channel=True).round(3).tolist()
+    [[-1.0, -1.0], [1.0, 1.0]]
+
+    Raises:
+      ValueError: for a mask of another shape.
+
+    Source: "SLIM: Skill Learning with Multiple Critics" (2024) for channels.
+    """
+    advantage = jax.lax.stop_gradient(jnp.asarray(advantage))
+    samples = jnp.shape(advantage)[:-1] if per_channel else jnp.shape(advantage)
+    valid = jnp.ones(samples, bool) if mask is None else jnp.asarray(mask)
+    check.require(valid.shape == samples, "shape of mask", valid.shape, str(samples))
+    axes, valid = tuple(range(len(samples))), valid[..., None] if per_channel else valid
+
+    def mean(x: jax.Array) -> jax.Array:
+        total, count = jnp.sum(jnp.where(valid, x, 0.0), axes), jnp.sum(valid, axes)
+        if axis_name is not None:
+            total, count = jax.lax.psum((total, count), axis_name)
+        return total / jnp.maximum(count, 1).astype(total.dtype)
+
+    centred = advantage - mean(advantage)
+    return jnp.where(valid, centred / (jnp.sqrt(mean(jnp.square(centred))) + 1e-8), 0.0)
+
+
 def ppo_clip_loss(
     log_prob: jax.Array, behaviour_log_prob: jax.Array, advantage: jax.Array, clip: jax.Array | float
 ) -> jax.Array:

@@ -29,6 +29,15 @@ ROWS = {
         stopped=("advantage",),
         extremes={"advantage": FAR},
     ),
+    "normalise_advantage": Row(
+        policy.normalise_advantage, dict(advantage=normal(T, B), mask=flags(T, B)), stopped=("advantage",)
+    ),
+    "normalise_advantage, channels": Row(
+        policy.normalise_advantage,
+        dict(advantage=normal(T, B, A), mask=flags(T, B)),
+        static={"per_channel": True},
+        stopped=("advantage",),
+    ),
     "ppo_clip_loss": Row(
         policy.ppo_clip_loss,
         dict(log_prob=normal(B), behaviour_log_prob=normal(B), advantage=normal(B), clip=uniform(0.1, 0.3)),

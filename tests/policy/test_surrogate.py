@@ -1,4 +1,4 @@
-"""Policy-gradient losses: rlax on the same inputs, where gradients vanish, and divergences by enumeration."""
+"""Policy-gradient losses: rlax on the same inputs, where gradients vanish, divergences by enumeration, channels."""
 
 from __future__ import annotations
 
@@ -139,3 +139,31 @@ def test_errors_name_the_argument():
         policy.adapt_kl_coefficient(1.0, 0.1, 0.0)
     with pytest.raises(ValueError, match="coefficient must be"):
         policy.ppo_kl_loss(x, x, x, x, -1.0)
+
+
+def test_normalised_advantages_in_numpy_with_masks_channels_and_shards():
+    x, mask = np.random.default_rng(0).normal(size=(6, 4, 3)), np.random.default_rng(1).random((6, 4)) < 0.7
+    valid = x[mask]
+    wanted = np.where(mask[..., None], (x - valid.mean(0)) / valid.std(0), 0.0)
+    advantage = jnp.asarray(x, jnp.float32)
+    found = policy.normalise_advantage(advantage, mask, per_channel=True)
+    np.testing.assert_allclose(found, wanted, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(policy.normalise_advantage(advantage), (x - x.mean()) / x.std(), rtol=1e-4, atol=1e-5)
+    halves = jax.vmap(
+        lambda a, m: policy.normalise_advantage(a, m, per_channel=True, axis_name="shard"), axis_name="shard"
+    )
+    sharded = halves(jnp.stack(jnp.split(advantage, 2)), np.stack(np.split(mask, 2)))
+    np.testing.assert_allclose(jnp.concatenate([*sharded]), wanted, rtol=1e-4, atol=1e-5)
+    assert not np.any(policy.normalise_advantage(advantage, np.zeros((6, 4, 3), bool)))
+    with pytest.raises(ValueError, match="shape of mask"):
+        policy.normalise_advantage(advantage, mask)
+
+
+def test_the_scale_of_a_channel_does_not_matter_once_it_is_normalised():
+    """Powers of two are exact; the sum, normalised afterwards, is nearly the large channel alone."""
+    x = normal(3, 50, 8, 2)
+    large = x * jnp.array([1.0, 1024.0])
+    mix = lambda a: policy.normalise_advantage(a, per_channel=True).sum(-1)  # noqa: E731
+    np.testing.assert_allclose(mix(large), mix(x), rtol=1e-5, atol=1e-5)
+    summed = policy.normalise_advantage(large.sum(-1))
+    assert np.corrcoef(summed.ravel(), x[..., 1].ravel())[0, 1] > 0.999
