@@ -32,14 +32,19 @@ TABLES = {
     optim: optim_rows.ROWS,
 }
 TABLE = {name: row for rows in TABLES.values() for name, row in rows.items()}
-COMPONENTS = {  # reward sources and their transforms, running statistics, weightings, parameters
+COMPONENTS = {  # reward sources and their transforms, running statistics, weightings, parameters, archives
+    "ArchiveMetrics",
     "CoKriging",
     "EdgeStats",
+    "EliteArchive",
+    "GaussianSearch",
+    "Insertion",
     "OveroptimisationFit",
     "RewardTransform",
     "RunningMoments",
     "centre",
     "chain",
+    "empty_archive",
     "exponentiated_gradient",
     "extrinsic",
     "from_gram",
