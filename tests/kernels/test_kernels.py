@@ -32,10 +32,14 @@ TABLES = {
     optim: optim_rows.ROWS,
 }
 TABLE = {name: row for rows in TABLES.values() for name, row in rows.items()}
-COMPONENTS = {  # reward sources and their transforms, running statistics, weightings, parameters
+COMPONENTS = {  # reward sources and their transforms, running statistics, weightings, parameters, archives
+    "ArchiveMetrics",
     "CoKriging",
     "EdgeStats",
+    "EliteArchive",
     "EpisodeMemory",
+    "GaussianSearch",
+    "Insertion",
     "OveroptimisationFit",
     "RewardTransform",
     "RunningMoments",
@@ -43,6 +47,7 @@ COMPONENTS = {  # reward sources and their transforms, running statistics, weigh
     "centre",
     "chain",
     "coverage",
+    "empty_archive",
     "entropy_reduction",
     "exponentiated_gradient",
     "extrinsic",

@@ -1,0 +1,1 @@
+"""How many solutions a second quality-diversity scores, against qdax, and whether the archives agree."""
