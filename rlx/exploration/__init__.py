@@ -1,7 +1,87 @@
 """Rewards for novelty: the error of a distilled random network, and visit counts."""
 
+from rlx.exploration.annotation import (
+    AnnotationQueue,
+    Annotator,
+    Answers,
+    init_annotations,
+    labelled_events,
+    noisy_labels,
+    pop_captions,
+    push_captions,
+    scripted_annotator,
+    store_labels,
+)
 from rlx.exploration.count import count_bonus, simhash
 from rlx.exploration.distillation import distill_bonus, distill_loss
+from rlx.exploration.goals import (
+    AnnotationScores,
+    GoalLibrary,
+    add_goal,
+    annotation_scores,
+    compose_goal,
+    goal_prob,
+    goals_reached,
+    init_goals,
+    label_count,
+    label_reward,
+    record_goal,
+    subgoal_automaton_reward,
+    task_filter,
+)
+from rlx.exploration.graph import (
+    Cells,
+    TopologicalGraph,
+    cell_prob,
+    init_cells,
+    init_graph,
+    shortest_paths,
+    subgoal_score,
+    topo_graph_update,
+    update_cells,
+)
+from rlx.exploration.information import belief_update, information_gain
 from rlx.exploration.source import rnd, visit_count
 
-__all__ = ["count_bonus", "distill_bonus", "distill_loss", "rnd", "simhash", "visit_count"]
+__all__ = [
+    "AnnotationQueue",
+    "AnnotationScores",
+    "Annotator",
+    "Answers",
+    "Cells",
+    "GoalLibrary",
+    "TopologicalGraph",
+    "add_goal",
+    "annotation_scores",
+    "belief_update",
+    "cell_prob",
+    "compose_goal",
+    "count_bonus",
+    "distill_bonus",
+    "distill_loss",
+    "goal_prob",
+    "goals_reached",
+    "information_gain",
+    "init_annotations",
+    "init_cells",
+    "init_goals",
+    "init_graph",
+    "label_count",
+    "label_reward",
+    "labelled_events",
+    "noisy_labels",
+    "pop_captions",
+    "push_captions",
+    "record_goal",
+    "rnd",
+    "scripted_annotator",
+    "shortest_paths",
+    "simhash",
+    "store_labels",
+    "subgoal_automaton_reward",
+    "subgoal_score",
+    "task_filter",
+    "topo_graph_update",
+    "update_cells",
+    "visit_count",
+]
