@@ -61,9 +61,7 @@ class Config:
     entropy_coefficient: float = 0.01  # nats of entropy against one unit of normalised advantage
     max_grad_norm: float = 0.5  # norm at which the gradient is clipped, of the actor and of the critic each
     normalise_advantage: bool = True  # to mean 0, deviation 1 in each minibatch
-    normalise_channels: bool = (
-        False  # each channel's advantage, over the whole batch, before they are weighted and added
-    )
+    normalise_channels: bool = False  # every channel's advantage by itself, over the batch, before they are added
     normalise_observation: bool = False  # by running mean and deviation; not applied to images
     normalise_reward: bool = False  # by the running deviation of the discounted return
     hidden: tuple[int, ...] = (64, 64)  # widths of the layers, actor and critic each

@@ -1,5 +1,17 @@
-"""Exploration: rewards for what is new, gains of sets, skills; and quality-diversity, many good solutions that differ."""
+"""Rewards for what is new, goals, skills and gains of sets; archives of many good solutions that differ."""
 
+from rlx.exploration.annotation import (
+    AnnotationQueue,
+    Annotator,
+    Answers,
+    init_annotations,
+    labelled_events,
+    noisy_labels,
+    pop_captions,
+    push_captions,
+    scripted_annotator,
+    store_labels,
+)
 from rlx.exploration.count import count_bonus, elliptical_bonus, elliptical_update, pseudo_count, simhash
 from rlx.exploration.curiosity import icm_bonus, icm_loss
 from rlx.exploration.descriptor import autoencoder_descriptor, path_signature
@@ -14,6 +26,33 @@ from rlx.exploration.emitter import (
     search_points,
 )
 from rlx.exploration.episodic import knn_novelty, nearest_neighbours
+from rlx.exploration.goals import (
+    AnnotationScores,
+    GoalLibrary,
+    add_goal,
+    annotation_scores,
+    compose_goal,
+    goal_prob,
+    goals_reached,
+    init_goals,
+    label_count,
+    label_reward,
+    record_goal,
+    subgoal_automaton_reward,
+    task_filter,
+)
+from rlx.exploration.graph import (
+    Cells,
+    TopologicalGraph,
+    cell_prob,
+    init_cells,
+    init_graph,
+    shortest_paths,
+    subgoal_score,
+    topo_graph_update,
+    update_cells,
+)
+from rlx.exploration.information import belief_update, information_gain
 from rlx.exploration.memory import EpisodeMemory, episodic_count, ngu_bonus, novelty_gate, remember
 from rlx.exploration.quality_diversity import (
     ArchiveMetrics,
@@ -39,15 +78,27 @@ from rlx.exploration.submodular import (
 )
 
 __all__ = [
+    "AnnotationQueue",
+    "AnnotationScores",
+    "Annotator",
+    "Answers",
     "ArchiveMetrics",
+    "Cells",
     "EliteArchive",
     "EpisodeMemory",
     "GaussianSearch",
+    "GoalLibrary",
     "Insertion",
     "SetFunction",
+    "TopologicalGraph",
     "adapt_search",
+    "add_goal",
+    "annotation_scores",
     "archive_metrics",
     "autoencoder_descriptor",
+    "belief_update",
+    "cell_prob",
+    "compose_goal",
     "count_bonus",
     "coverage",
     "diayn_reward",
@@ -64,25 +115,47 @@ __all__ = [
     "entropy_reduction",
     "episodic_count",
     "facility_location",
+    "goal_prob",
+    "goals_reached",
     "grid_cell",
     "icm_bonus",
     "icm_loss",
     "information",
+    "information_gain",
+    "init_annotations",
+    "init_cells",
+    "init_goals",
+    "init_graph",
     "insert_elites",
     "insert_random",
     "iso_line",
     "knn_novelty",
+    "label_count",
+    "label_reward",
+    "labelled_events",
     "marginal_gains",
     "nearest_neighbours",
     "ngu_bonus",
+    "noisy_labels",
     "novelty_gate",
     "path_signature",
+    "pop_captions",
     "pseudo_count",
     "pseudo_count_stat",
+    "push_captions",
+    "record_goal",
     "remember",
     "rnd",
     "sample_elites",
+    "scripted_annotator",
     "search_points",
+    "shortest_paths",
     "simhash",
+    "store_labels",
+    "subgoal_automaton_reward",
+    "subgoal_score",
+    "task_filter",
+    "topo_graph_update",
+    "update_cells",
     "visit_count",
 ]

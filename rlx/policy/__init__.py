@@ -16,6 +16,7 @@ from rlx.policy.alignment import (
     simpo_loss,
     value_bias_term,
 )
+from rlx.policy.behaviour_tree import BehaviourTree, bt_mutate, bt_random, bt_size, bt_splice, bt_tick
 from rlx.policy.diffusion import d3po_loss, denoise_log_prob, diffusion_dpo_loss, user_embedding
 from rlx.policy.distribution import (
     categorical_entropy,
@@ -38,6 +39,7 @@ from rlx.policy.objectives import combine_heads, modpo_loss, multi_head_dpo_loss
 from rlx.policy.pairs import anchored_future_pairs, best_worst_pair, drop_key_tokens, label_pair
 from rlx.policy.scored import leave_one_out_advantage, p3o_loss, prdp_loss, reward_difference_loss, sequence_policy_loss
 from rlx.policy.sequence import sequence_log_prob, token_log_prob, top_k_entropy, top_k_mass
+from rlx.policy.supervised import filtered_bc_loss
 from rlx.policy.surrogate import (
     adapt_kl_coefficient,
     clip_fraction,
@@ -49,12 +51,18 @@ from rlx.policy.surrogate import (
 )
 
 __all__ = [
+    "BehaviourTree",
     "adapt_kl_coefficient",
     "anchored_future_pairs",
     "aot_loss",
     "awr_weights",
     "bco_loss",
     "best_worst_pair",
+    "bt_mutate",
+    "bt_random",
+    "bt_size",
+    "bt_splice",
+    "bt_tick",
     "categorical_entropy",
     "categorical_kl",
     "clip_fraction",
@@ -68,6 +76,7 @@ __all__ = [
     "drop_key_tokens",
     "duality_gap",
     "f_dpg_loss",
+    "filtered_bc_loss",
     "fit_gdc",
     "gaussian_entropy",
     "gaussian_kl",

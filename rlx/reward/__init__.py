@@ -55,6 +55,7 @@ from rlx.reward.preference import (
     trex_pairs,
 )
 from rlx.reward.query import query_score, select_queries
+from rlx.reward.rating import Ratings, normalised_percentiles, normalised_task_scores, trueskill_update
 from rlx.reward.regret import regret_score, successor_value
 from rlx.reward.representation import (
     centroid_distance,
@@ -76,6 +77,7 @@ from rlx.reward.utility import cycle_probability, expected_utility_gap, select_e
 __all__ = [
     "EdgeStats",
     "OveroptimisationFit",
+    "Ratings",
     "RewardTransform",
     "RunningMoments",
     "adversarial_reward",
@@ -131,6 +133,8 @@ __all__ = [
     "most_similar_pair",
     "normalise",
     "normalise_by_return",
+    "normalised_percentiles",
+    "normalised_task_scores",
     "overoptimisation_fit",
     "pagerank",
     "pair_accuracy",
@@ -170,6 +174,7 @@ __all__ = [
     "to_pairs",
     "trex_pairs",
     "triplet_loss",
+    "trueskill_update",
     "unit_norm_loss",
     "update_moments",
 ]

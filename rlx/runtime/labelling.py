@@ -180,8 +180,8 @@ def read_answers(path: Path) -> dict[str, str]:
     return found
 
 
-def append_answer(path: Path, record: dict[str, Any]) -> None:
-    """Append a line and see it onto the disk; after a line that a kill cut off it begins a new one."""
+def append_answer(path: Path, record: dict[str, Any], *, sync: bool = True) -> None:
+    """Append a line and, with `sync`, see it onto the disk; after a line that a kill cut off it begins a new one."""
     with open(path, "a+b") as file:
         file.seek(0, os.SEEK_END)
         if file.tell():
@@ -190,7 +190,8 @@ def append_answer(path: Path, record: dict[str, Any]) -> None:
                 file.write(b"\n")
         file.write(json.dumps(record).encode() + b"\n")
         file.flush()
-        os.fsync(file.fileno())
+        if sync:
+            os.fsync(file.fileno())
 
 
 def _write(path: Path, batch: PreferenceBatch) -> None:

@@ -1,9 +1,11 @@
 """Rows of `rlx.policy`."""
 
+import jax
 import numpy as np
 from row import FAR, LOGITS, A, B, Row, T, flags, integers, mask, normal, targets, uniform
 
 from rlx import policy
+from rlx.policy import BehaviourTree
 
 PAIRS = {
     "log_prob": uniform(-3, -0.1, B, 2, T),
@@ -19,6 +21,11 @@ GAME = {
     "log_policy": lambda rng: np.log(rng.dirichlet(np.ones(A), B)),
     "preference": uniform(0, 1, B, A, A),
     "log_reference": lambda rng: np.log(rng.dirichlet(np.ones(A), B)),
+}
+TREE = {  # with two rows to spare
+    "kind": lambda rng: np.array([1, 0, 2, 3, 4, 5, 0, 0]),
+    "arg": lambda rng: np.array([0, 0, 0, *rng.integers(2, size=3), 0, 0]),
+    "depth": lambda rng: np.array([0, 1, 2, 3, 2, 1, -1, -1]),
 }
 
 ROWS = {
@@ -468,5 +475,30 @@ ROWS = {
     ),
     "objective_mismatch": targets(
         policy.objective_mismatch, accuracy=uniform(0, 1, B), proxy=normal(B, T), gold=normal(B, T)
+    ),
+    "filtered_bc_loss": Row(
+        policy.filtered_bc_loss,
+        {"log_prob": uniform(-3, -0.1, T, B), "success": uniform(0, 1, B), "mask": flags(T, B)},
+        differentiated=("log_prob",),
+        stopped=("success",),
+        extremes={"log_prob": np.full((T, B), -1e30)},
+    ),
+    "bt_tick": Row(
+        lambda condition, task, **x: policy.bt_tick(BehaviourTree(**x), condition, task),
+        {**TREE, "condition": flags(3), "task": integers(4, 2)},
+    ),
+    "bt_size": Row(lambda at, **x: policy.bt_size(BehaviourTree(**x), at), {**TREE, "at": integers(6)}),
+    "bt_splice": Row(
+        lambda at, root, **x: policy.bt_splice(BehaviourTree(**x), at, BehaviourTree(**x), root),
+        {**TREE, "at": integers(6), "root": integers(6)},
+    ),
+    "bt_random": Row(
+        lambda seed: policy.bt_random(jax.random.key(seed), 9, conditions=3, actions=4, tasks=1), {"seed": integers(9)}
+    ),
+    "bt_mutate": Row(
+        lambda seed, **x: policy.bt_mutate(
+            jax.random.key(seed), BehaviourTree(**x), BehaviourTree(**x), conditions=3, actions=4
+        ),
+        {**TREE, "seed": integers(9)},
     ),
 }

@@ -557,4 +557,20 @@ ROWS = {
         differentiated=("root", "noise"),
         extremes={"root": np.zeros((5, 5))},
     ),
+    "trueskill_update": Row(
+        lambda **x: tuple(reward.trueskill_update(**x)),
+        {"mean": normal(B, 2), "deviation": uniform(1, 9, B, 2), "draw": flags(B), "draw_prob": uniform(0.1, 0.5)},
+        stopped=("mean", "deviation"),
+    ),
+    "normalised_task_scores": Row(
+        reward.normalised_task_scores,
+        {"score": normal(B, A)},
+        differentiated=("score",),
+        extremes={"score": np.zeros((B, A))},
+    ),
+    "normalised_percentiles": Row(
+        reward.normalised_percentiles,
+        {"returns": uniform(0.1, 1, B, T), "scale": uniform(1, 2, T)},
+        differentiated=("returns",),
+    ),
 }
