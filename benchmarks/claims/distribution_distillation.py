@@ -5,7 +5,7 @@ squares, so it is converged after every visit: what is left of the bonus is the 
 Reported beside it, without a condition, are networks that Adam trains on a stream of visits (the library's reward
 source, its default settings): there the error of the optimisation is the larger part of the bonus.
 
-Nothing was tuned; seed 0 was looked at.
+Nothing was tuned; seed 0 was looked at, with a quarter of the visits.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def probability(states: int) -> Array:
 
 def converged(key: Array, visits: int, kind: Target) -> tuple[Array, Array]:
     """Visits of each state, and the bonus that a least-squares predictor leaves there."""
-    feature_key, mean_key, *keys = jax.random.split(key, visits + 2)
+    feature_key, mean_key, visit_key = jax.random.split(key, 3)
     x = jax.random.normal(feature_key, (STATES, STATES))
     mean = jax.random.normal(mean_key, (STATES, OUTPUTS))
 
@@ -51,7 +51,7 @@ def converged(key: Array, visits: int, kind: Target) -> tuple[Array, Array]:
         return (inverse, weight, counts.at[state].add(1)), None
 
     start = jnp.eye(STATES) / RIDGE, jnp.zeros((STATES, OUTPUTS)), jnp.zeros(STATES)
-    (_, weight, counts), _ = jax.lax.scan(visit, start, jnp.stack(keys))
+    (_, weight, counts), _ = jax.lax.scan(visit, start, jax.random.split(visit_key, visits))
     if kind == "gaussian":
         return counts, pseudo_count_stat(x @ weight, mean)
     return counts, distill_bonus(x @ weight, mean)
