@@ -410,6 +410,40 @@ class Preference(WrapperWithMemory):
         return super().action_space(params.inner)
 
 
+class Skill(WrapperWithMemory):
+    """Adds a skill to the observation, one of `n`, drawn at each reset: `{"observation": obs, "skill": one-hot [n]}`.
+
+    Policies see it; `rlx.exploration.diayn` rewards what makes it known. The entries of a `Dict` observation stay as
+    they are beside it. Rewards are the wrapped environment's.
+    """
+
+    def __init__(self, env: Environment, n: int):
+        super().__init__(env)
+        check.count("n", n, 2)
+        self.n = n
+
+    def reset_env(self, key: Array, params: Any) -> tuple[PyTree, Wrapped]:
+        reset_key, skill_key = jax.random.split(key)
+        obs, inner = self.env.reset_env(reset_key, params)
+        skill = jax.nn.one_hot(jax.random.randint(skill_key, (), 0, self.n), self.n)
+        return self.observe(obs, skill), Wrapped(inner, skill)
+
+    def step_env(
+        self, key: Array, state: Wrapped, action: Array, params: Any
+    ) -> tuple[PyTree, Wrapped, Array, Array, Any]:
+        obs, inner, reward, terminated, info = self.env.step_env(key, state.inner, action, params)
+        return self.observe(obs, state.memory), Wrapped(inner, state.memory), reward, terminated, info
+
+    def observe(self, obs: PyTree, skill: Array) -> dict[str, Any]:
+        """An observation of the wrapped environment together with a skill."""
+        return {**(obs if isinstance(obs, dict) else {"observation": obs}), space.SKILL: skill}
+
+    def observation_space(self, params: Any) -> space.Dict:
+        inner = super().observation_space(params)
+        parts = inner.spaces if isinstance(inner, space.Dict) else {"observation": inner}
+        return space.Dict({**parts, space.SKILL: space.Box(0.0, 1.0, (self.n,))})
+
+
 def _has_mask(part: space.Space) -> bool:
     return isinstance(part, space.Dict) and space.ACTION_MASK in part.spaces
 

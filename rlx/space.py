@@ -8,6 +8,8 @@ MultiDiscrete, those of all components in a row). Policies remove it from their 
 
 A **preference** is part of the observation too: a `Dict` entry named `preference` with a weight for each of the
 environment's reward channels. Policies see it, and act and learn for the channels' sum weighted by it.
+
+A **skill** is one more entry of a `Dict`, named `skill`: one-hot, the same through an episode.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import numpy as np
 
 ACTION_MASK = "action_mask"
 PREFERENCE = "preference"
+SKILL = "skill"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,6 +16,7 @@ from rlx.exploration.count import count_bonus, elliptical_bonus, elliptical_upda
 from rlx.exploration.curiosity import icm_bonus, icm_loss
 from rlx.exploration.descriptor import autoencoder_descriptor, path_signature
 from rlx.exploration.distillation import distill_bonus, distill_loss, distill_target, pseudo_count_stat
+from rlx.exploration.dynamics import elliptical, icm, novelty
 from rlx.exploration.emitter import (
     GaussianSearch,
     adapt_search,
@@ -67,7 +68,7 @@ from rlx.exploration.quality_diversity import (
     sample_elites,
 )
 from rlx.exploration.skills import diayn_reward
-from rlx.exploration.source import rnd, visit_count
+from rlx.exploration.source import diayn, rnd, visit_count
 from rlx.exploration.submodular import (
     SetFunction,
     coverage,
@@ -101,10 +102,12 @@ __all__ = [
     "compose_goal",
     "count_bonus",
     "coverage",
+    "diayn",
     "diayn_reward",
     "distill_bonus",
     "distill_loss",
     "distill_target",
+    "elliptical",
     "elliptical_bonus",
     "elliptical_update",
     "emitter_improvement",
@@ -118,6 +121,7 @@ __all__ = [
     "goal_prob",
     "goals_reached",
     "grid_cell",
+    "icm",
     "icm_bonus",
     "icm_loss",
     "information",
@@ -137,6 +141,7 @@ __all__ = [
     "nearest_neighbours",
     "ngu_bonus",
     "noisy_labels",
+    "novelty",
     "novelty_gate",
     "path_signature",
     "pop_captions",

@@ -95,6 +95,16 @@ def test_rnd_trains_the_predictor_and_nothing_else():
     assert all(jax.tree.leaves(moved))
 
 
+@pytest.mark.parametrize("target", ["gaussian", "mixture"])
+def test_rnd_learns_targets_of_other_kinds(target):
+    """The loss falls, of noise towards its variance and no further."""
+    source = rnd(target=target, scale=0.5, hidden=(8,), features=4, learning_rate=0.01)
+    _, metrics = learned(source, 60)
+    last = metrics["loss"][-10:].mean()
+    assert last < 0.95 * metrics["loss"][:2].mean()
+    assert target == "mixture" or 0.22 < last < 0.5
+
+
 @pytest.mark.parametrize("episodic", [False, True])
 def test_rnd_divides_by_the_deviation_of_the_forward_return(episodic):
     source = rnd(discount=0.9, episodic=episodic)
@@ -213,7 +223,16 @@ def test_integers_are_one_hot():
 
 
 @pytest.mark.parametrize(
-    "options", [dict(features=0), dict(hidden=()), dict(keep=0.0), dict(learning_rate=-1.0), dict(discount=2.0)]
+    "options",
+    [
+        dict(features=0),
+        dict(hidden=()),
+        dict(keep=0.0),
+        dict(learning_rate=-1.0),
+        dict(discount=2.0),
+        dict(target="uniform"),
+        dict(networks=1),
+    ],
 )
 def test_options_out_of_range_are_named(options):
     (name,) = options
