@@ -144,31 +144,31 @@ def emitter_improvement(reward: Array, *, window: int = 3) -> Array:
     check.count("window", window)
     reward = jnp.asarray(reward)
     check.require(reward.ndim > 0 and len(reward) >= window, "reward", reward.shape, f"at least {window} generations")
-    return jax.nn.relu(jnp.mean(reward[-window:], axis=0) - jnp.mean(reward[:window], axis=0))
+    return jax.nn.relu(jnp.mean(reward[-window:] - reward[:window], axis=0))  # exactly 0 where nothing changed
 
 
-def emitter_stagnates(median: Array, maximum: Array, *, window: int = 20) -> Array:
-    """Whether an emitter has stopped to improve: the last generations are no better than the first of its history.
+def emitter_stagnates(reward: Array, *, window: int = 20) -> Array:
+    """Whether an emitter has stopped to improve: its last generations are no better than the first of its history.
 
-    `median(median[:window]) >= median(median[-window:])`, or the same of the maxima. Shapes: medians and maxima of the
-    rewards in each of H generations, `[H, ...]` each -> bool `[...]`. H is `20 n / population + 120` for n genes; do
+    `median(first window) >= median(last window)`, or the same of the maxima, over all members of the generations.
+    Shapes: `reward [H, P]`, of P members in each of H generations -> bool `[]`. H is `20 n / P + 120` for n genes; do
     not ask before there are so many.
 
-    >>> rising = jnp.arange(50.0)
-    >>> bool(emitter_stagnates(rising, rising)), bool(emitter_stagnates(rising, jnp.ones(50)))
+    >>> rising = jnp.arange(50.0)[:, None]
+    >>> bool(emitter_stagnates(rising)), bool(emitter_stagnates(jnp.ones((50, 3))))
     (False, True)
 
     Raises:
-      ValueError: for a window that is no positive integer, histories of different shapes or shorter than the window.
+      ValueError: for a window that is no positive integer, or a history that is no matrix or shorter than the window.
 
-    Source: Hansen, "Benchmarking a BI-Population CMA-ES on the BBOB-2009 Function Testbed" (2009).
+    Source: Paolo et al., "Sparse Reward Exploration via Novelty Search and Emitters" (2021).
     """
     check.count("window", window)
-    check.same_shape(median=median, maximum=maximum)
-    check.require(len(median) >= window, "median", len(median), f"at least {window} generations")
-    histories = jnp.stack([jnp.asarray(median), jnp.asarray(maximum)])
-    first, last = jnp.median(histories[:, :window], axis=1), jnp.median(histories[:, -window:], axis=1)
-    return jnp.any(first >= last, axis=0)
+    check.rank("reward", reward, 2)
+    reward = jnp.asarray(reward)
+    check.require(len(reward) >= window, "reward", reward.shape, f"at least {window} generations")
+    first, last = reward[:window], reward[-window:]
+    return (jnp.median(first) >= jnp.median(last)) | (jnp.max(first) >= jnp.max(last))
 
 
 def emitter_schedule(evaluations: Array, available: Array, *, chunk: Array | int = 1000) -> Array:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rlx.runtime.driver import fit as fit
     from rlx.runtime.driver import sweep as sweep
     from rlx.runtime.driver import train as train
+    from rlx.runtime.elites import plot_archive as plot_archive
     from rlx.runtime.evaluation import Evaluation as Evaluation
     from rlx.runtime.evaluation import evaluate as evaluate
     from rlx.runtime.front import front_table as front_table
@@ -51,6 +52,7 @@ _MODULE_OF = {
     "front_table": "front",
     "load_reward": "reward_file",
     "make_mesh": "mesh",
+    "plot_archive": "elites",
     "plot_front": "front",
     "plot_frontier": "comparison",
     "plot_hypervolume": "front",

@@ -193,9 +193,7 @@ ROWS = {
         num_parents=integers(N),
     ),
     "emitter_improvement": Row(exploration.emitter_improvement, {"reward": normal(T, B)}),
-    "emitter_stagnates": Row(
-        partial(exploration.emitter_stagnates, window=3), dict(median=normal(T, B), maximum=normal(T, B))
-    ),
+    "emitter_stagnates": Row(partial(exploration.emitter_stagnates, window=3), {"reward": normal(T, B)}),
     "emitter_schedule": Row(exploration.emitter_schedule, dict(evaluations=integers(5000, B), available=mask(B))),
     "autoencoder_descriptor": Row(
         exploration.autoencoder_descriptor,
