@@ -196,6 +196,23 @@ class GridWorld:
         flags = state.has_key.astype(jnp.int32) + 2 * state.door_open.astype(jnp.int32)
         return state.cell + self.height * self.width * flags
 
+    def event(self, obs: PyTree, action: Array, params: GridParams | None = None) -> Array:
+        """The `info["event"]` of steps, from what a batch of transitions keeps of them: int `[...]`.
+
+        For one-hot observations `[..., D]` and actions `[...]`. With slip it is that of the action that was chosen.
+
+        Raises:
+          ValueError: for observations of another kind.
+        """
+        check.require(self.observation == "onehot", "observation", self.observation, "'onehot' to tell events")
+        params = self.default_params if params is None else params
+        vector = obs["observation"] if self.mask_actions else obs
+        size = self.height * self.width
+        cell = jnp.argmax(vector[..., :size], axis=-1).astype(jnp.int32)
+        state = GridState(cell, vector[..., size] > 0.5, vector[..., size + 1] > 0.5, jnp.zeros_like(cell))
+        flat = jax.tree.map(jnp.ravel, (state, action))
+        return jax.vmap(self._move, (0, 0, None))(*flat, params)[3].reshape(cell.shape)
+
     def steps_to_goal(self, params: GridParams | None = None) -> np.ndarray:
         """Length of the shortest path from each start cell, `[number of start cells]`; infinite where there is none.
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from rlx.envs import adapters, bandit, diffusion, grid, multi_objective, point, tabular, token
+from rlx.envs import adapters, bandit, dialogue, diffusion, grid, multi_objective, point, tabular, token
 
 # all of gymnax 1.0 but MNISTBandit-bsuite, which downloads its data
 _GYMNAX = (
@@ -81,6 +81,7 @@ _OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
         0,
         lambda seed, **kwargs: bandit.CategoricalBandit(bandit.cyclic_bandit(jax.random.key(seed), **kwargs)),
     ),
+    "dialogue": (4, lambda n, **kwargs: dialogue.AttributeDialogue(dialogue.unequal_attributes(n), **kwargs)),
     "corner": (5, tabular.corner),
     "gaussian-chain": (8, diffusion.GaussianChain),
     "ring": (20, diffusion.Ring),

@@ -89,6 +89,11 @@ class HostAnnotator:
                 raise TimeoutError(f"{self.open()} questions are still open after {timeout:g} s")
             time.sleep(0.005)
 
+    def answered(self) -> int:
+        """How many questions have been answered."""
+        with self._lock:
+            return len(self._log)
+
     def open(self) -> int:
         """How many questions have no answer yet."""
         with self._lock:
