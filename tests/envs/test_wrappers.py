@@ -68,13 +68,24 @@ def rollout(env, actions, key=0):
         lambda env: wrappers.Distractors(env, 3, persistence=0.5),
         lambda env: wrappers.FrameStack(env, 2),
         lambda env: wrappers.DelayedReward(env, 3),
+        lambda env: wrappers.Skill(env, 3),
         lambda env: wrappers.FrameStack(wrappers.Distractors(wrappers.DelayedReward(env), 2), 2),
     ],
-    ids=["limit", "sticky", "repeat", "last", "distractors", "stack", "delayed", "nested"],
+    ids=["limit", "sticky", "repeat", "last", "distractors", "stack", "delayed", "skill", "nested"],
 )
 def test_wrapped_environments_conform(wrap):
     report = check_env(wrap(Counter()), num_envs=2, steps=30)
     assert report.terminations > 0
+
+
+def test_skills_last_an_episode_and_are_drawn_anew():
+    _, (obs, _, terminated, truncated, info) = rollout(wrappers.Skill(Counter(max_steps=3), 4), [0] * 60)
+    before_reset, after_reset = info["final_observation"]["skill"], obs["skill"]
+    np.testing.assert_array_equal(after_reset.sum(-1), 1.0)
+    ended = terminated | truncated
+    np.testing.assert_array_equal(before_reset[1:], after_reset[:-1])  # what an episode began with it ends with
+    np.testing.assert_array_equal(before_reset[~ended], after_reset[~ended])
+    assert len(set(after_reset[ended].argmax(-1).tolist())) == 4
 
 
 def test_time_limit_counts_its_own_steps():
