@@ -148,6 +148,7 @@ class Solutions(NamedTuple):
     genome: Array  # [M, n]
     reward: Array  # [M]
     observation: Array  # [M, ...]
+    behaviour: Array  # [M, d] in the space as it is now
 
 
 class Memory(NamedTuple):
@@ -189,7 +190,7 @@ class State(NamedTuple):
     population: Solutions
     archive: Memory
     rewarded: Memory  # the reward archive
-    champion: Solutions  # [1] the highest reward so far
+    champion: Solutions  # [1] the highest reward so far; its behaviour is as of then
     emitters: Emitters
     waiting: Array  # bool [E]: emitters that exist
     running: Array  # int32 []: the one at work, or -1
@@ -222,11 +223,13 @@ def make(
     chosen_space = given() if space is None else space
     size, born = config.population, 2 * config.population
 
-    def descriptors(state: State) -> tuple[Array, Array]:
-        """Of archive and reward archive: `[N, d]`, and which rows count."""
-        memories = (state.archive, state.rewarded)
-        seen = jnp.concatenate([memory.solutions.observation for memory in memories])
-        return chosen_space.describe(state.space, seen)[0], jnp.concatenate([memory.filled for memory in memories])
+    def scored(key: Array, space: PyTree, genome: Array) -> Solutions:
+        reward, observation = score(key, genome)
+        return Solutions(genome, reward, observation, chosen_space.describe(space, observation)[0])
+
+    def described(solutions: Solutions, space: PyTree) -> Solutions:
+        """The same in a space that has changed."""
+        return solutions._replace(behaviour=chosen_space.describe(space, solutions.observation)[0])
 
     def store(key: Array, memory: Memory, new: Solutions, accept: Array) -> Memory:
         return Memory(*insert_random(key, memory.solutions, memory.filled, new, accept))
@@ -234,7 +237,8 @@ def make(
     def init(key: Array) -> State:
         genome_key, score_key, space_key, key = jax.random.split(key, 4)
         genome = jax.vmap(init_genome)(jax.random.split(genome_key, size))
-        population = Solutions(genome, *score(score_key, genome))
+        learned = chosen_space.init(space_key, score(score_key, genome)[1])
+        population = scored(score_key, learned, genome)
         genes, number = genome.shape[1], config.num_emitters
         archive, rewarded = empty(population, config.capacity), empty(population, config.reward_capacity)
         emitters = Emitters(
@@ -248,7 +252,6 @@ def make(
             jnp.zeros(number),
             jnp.zeros(number),
         )
-        learned = chosen_space.init(space_key, population.observation)
         nothing = jnp.zeros(number, bool), -jnp.ones((), jnp.int32)
         return State(
             population,
@@ -286,9 +289,8 @@ def make(
 
     def choose(state: State, key: Array) -> Array:
         """The emitter at work goes on; else candidates, the most novel first; else one of the Pareto front."""
-        memory = chosen_space.describe(state.space, state.rewarded.solutions.observation)[0]
         founders = chosen_space.describe(state.space, state.emitters.founder)[0]
-        novelty = knn_novelty(founders, memory, state.rewarded.filled, k=config.k)
+        novelty = knn_novelty(founders, state.rewarded.solutions.behaviour, state.rewarded.filled, k=config.k)
         candidate = state.waiting & (state.emitters.age < TRIAL)
         proven = state.waiting & ~candidate
         front = nondominated_mask(jnp.stack([novelty, state.emitters.improvement], 1), proven, keep_duplicates=True)
@@ -322,14 +324,14 @@ def make(
         children = jnp.repeat(parents, 2, axis=0)
         children += sigma * jax.random.normal(keys[1], children.shape, children.dtype)
         children = jnp.clip(children, -config.limit, config.limit)
-        new = Solutions(children, *score(keys[2], children))
+        new = scored(keys[2], state.space, children)
 
         both: Solutions = jax.tree.map(lambda *x: jnp.concatenate(x), new, state.population)
-        behaviour, surprise = chosen_space.describe(state.space, both.observation)
-        known, filled = descriptors(state)
-        reference = jnp.concatenate([behaviour, known])
-        counts = jnp.concatenate([jnp.ones(len(behaviour), bool), filled])
-        novelty = knn_novelty(behaviour, reference, counts, k=config.k, exclude_self=True)
+        memories = (state.archive, state.rewarded)
+        reference = jnp.concatenate([both.behaviour, *(memory.solutions.behaviour for memory in memories)])
+        counts = jnp.concatenate([jnp.ones(len(both.reward), bool), *(memory.filled for memory in memories)])
+        novelty = knn_novelty(both.behaviour, reference, counts, k=config.k, exclude_self=True)
+        surprise = chosen_space.describe(state.space, both.observation)[1]
         worth = {"novelty": novelty, "surprise": surprise, "reward": both.reward}.get(config.criterion)
         if worth is None:
             worth = jnp.where(jax.random.bernoulli(keys[3]), novelty, surprise)
@@ -359,7 +361,13 @@ def make(
         state, _ = jax.lax.scan(generation, state._replace(key=key), length=config.generations)
         seen = jnp.concatenate([state.archive.solutions.observation, state.population.observation])
         filled = jnp.concatenate([state.archive.filled, jnp.ones(size, bool)])
-        state = state._replace(space=chosen_space.update(state.space, seen, filled, learn_key))
+        learned = chosen_space.update(state.space, seen, filled, learn_key)
+        state = state._replace(
+            space=learned,
+            population=described(state.population, learned),
+            archive=state.archive._replace(solutions=described(state.archive.solutions, learned)),
+            rewarded=state.rewarded._replace(solutions=described(state.rewarded.solutions, learned)),
+        )
         count = lambda mask: jnp.sum(mask, dtype=jnp.float32)  # noqa: E731
         return state, {
             "best_reward": state.champion.reward[0],

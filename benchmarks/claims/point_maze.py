@@ -3,54 +3,53 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from rlx.algos import novelty_search
-from rlx.envs.point import PointRobot
 from rlx.exploration import grid_cell
 from rlx.runtime import train
 
 ENVIRONMENT = (
-    "point robot on a square, 50 steps of 0.1, wall of touching discs from the top to y = -0.42, two goals of radius"
-    " {radius} beyond it and beside it; a tanh network 2-8-2; reward 1 - d / radius at the last step, 0 elsewhere"
+    "point on a square, 50 steps of at most 0.1 along either axis, blocked by a wall at x = 0 from the top to y = -0.5,"
+    " goals of radius {radius} beyond it and beside it; a tanh network 2-8-2 of the position; reward 1 - d / radius at"
+    " the last step, 0 elsewhere"
 )
 START = (-0.5, 0.5)
 GOALS = ((0.5, 0.5), (-0.7, -0.7))
 RADIUS = 0.06
-STEPS = 50
+STEPS, SPEED = 50, 0.1
+WALL = -0.5  # its lower end
 GENES = 2 * 8 + 8 + 8 * 2 + 2
 SIDE, PIXELS = 20, 16
-BLUR = 0.125  # of the robot's spot in an image: a pixel
+BLUR = 0.125  # of the point's spot in an image: a pixel
 
 
-def maze() -> PointRobot:
-    """The maze; its own reward is not used."""
-    centres = [(0.0, 0.9 - 0.24 * i) for i in range(6)]
-    return PointRobot(GOALS, centres, [0.12] * 6, start=START, spread=0.0, observe_goal=False)
+def move(position: jax.Array, action: jax.Array) -> jax.Array:
+    """A step `[2]`, which is not made if it would cross the wall."""
+    moved = jnp.clip(position + SPEED * action, -1.0, 1.0)
+    share = position[0] / jnp.where(moved[0] == position[0], 1.0, position[0] - moved[0])  # of the step, at x = 0
+    height = position[1] + share * (moved[1] - position[1])
+    crossed = ((position[0] < 0) != (moved[0] < 0)) & (height > WALL)
+    return jnp.where(crossed, position, moved)
 
 
 def final_positions(genome: jax.Array) -> jax.Array:
-    """Where the robots of genomes `[M, GENES]` are at the end: `[M, 2]`."""
-    env = maze()
-    params = env.default_params
+    """Where the points of genomes `[M, GENES]` are at the end: `[M, 2]`."""
 
     def play(genome: jax.Array) -> jax.Array:
         inward, bias, outward, shift = (
             x.reshape(shape)
             for x, shape in zip(jnp.split(genome, (16, 24, 40)), ((2, 8), (8,), (8, 2), (2,)), strict=True)
         )
-        key = jax.random.key(0)  # nothing is drawn
-        _, state = env.reset_env(key, params)
 
-        def step(state: Any, _: None) -> tuple[Any, None]:
-            action = jnp.tanh(jnp.tanh(state.position @ inward + bias) @ outward + shift)
-            return env.step_env(key, state, action, params)[1], None
+        def step(position: jax.Array, _: None) -> tuple[jax.Array, None]:
+            action = jnp.tanh(jnp.tanh(position @ inward + bias) @ outward + shift)
+            return move(position, action), None
 
-        return jax.lax.scan(step, state, length=STEPS)[0].position
+        return jax.lax.scan(step, jnp.array(START), length=STEPS)[0]
 
     return jax.vmap(play)(genome)
 
@@ -62,7 +61,7 @@ def rewards(position: jax.Array) -> jax.Array:
 
 
 def image(position: jax.Array) -> jax.Array:
-    """A spot where the robot is: `[M, 2]` -> one frame of `[M, 1, PIXELS, PIXELS]`."""
+    """A spot where the point is: `[M, 2]` -> one frame of `[M, 1, PIXELS, PIXELS]`."""
     middle = (jnp.arange(PIXELS) + 0.5) / PIXELS * 2 - 1
     along = jnp.exp(-0.5 * jnp.square((position[..., None] - middle) / BLUR))  # [M, 2, PIXELS]
     return (along[:, 0, :, None] * along[:, 1, None, :])[:, None]

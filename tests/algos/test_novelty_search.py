@@ -87,6 +87,8 @@ def test_an_autoencoder_learns_what_is_seen():
     algorithm = make(dataclasses.replace(CONFIG, criterion="either"), seen, space)
     state, _ = run(algorithm, 30)
     every = state.archive.solutions.observation[state.archive.filled]
+    now = space.describe(state.space, every)[0]
+    np.testing.assert_allclose(state.archive.solutions.behaviour[state.archive.filled], now, rtol=1e-4, atol=1e-5)
     before, after = (
         float(space.describe(learned, every)[1].mean())
         for learned in (space.init(jax.random.key(1), every), state.space)

@@ -14,8 +14,8 @@ def test_a_cell_is_drawn_where_it_lies(tmp_path):
 
     filled = np.array([[False, False], [True, False]])
     path = plot_archive({"one": 5.0 * filled, "none": 0 * filled}, {"one": filled, "none": ~filled}, tmp_path / "a.png")
-    picture = imread(path)[..., :3]
-    yellow = (np.abs(picture - [0.993, 0.906, 0.144]) < 0.03).all(-1)  # the top of the scale
+    picture = np.asarray(imread(path))[..., :3]
+    yellow = np.all(np.abs(picture - [0.993, 0.906, 0.144]) < 0.03, axis=-1)  # the top of the scale
     left = yellow[:, : picture.shape[1] // 2]
     rows, columns = np.nonzero(left)
     assert rows.min() > 0.45 * picture.shape[0]
