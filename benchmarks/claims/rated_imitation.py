@@ -6,8 +6,9 @@ little noise; others clone 1, 3, 10, 30 and 100 of its episodes by counting; one
 each of two agents drawn at random and prefer one with probability `sigmoid` of the difference of returns over half of
 their standard deviation. TrueSkill takes the comparisons one after the other.
 
-Chosen on seeds 0 to 9 in two rounds. In the first, episodes began in one corner of a 7 x 7 world: a single demonstration
-showed all there was to learn, its clone was as good as the expert, and there were no ranks to find out.
+Chosen on seeds 0 to 9 in two rounds. In the first, episodes began in one corner of a 7 x 7 world: a single
+demonstration showed all there was to learn, its clone was as good as the expert, and there were no ranks to find out.
+In the second the rank correlation was 0.86 with 30 comparisons for each agent; 100 are judged.
 """
 
 from __future__ import annotations
@@ -33,7 +34,9 @@ EPISODES = 200  # of each agent, for its true quality and for the judges to draw
 FEW = 5  # comparisons for each agent after which ratings are first read
 LAYOUT = four_rooms(SIDE)
 MDP = GridWorld(LAYOUT._replace(goal=np.eye(1, SIDE**2, SIDE - 1).reshape(SIDE, SIDE) > 0)).to_mdp()
-NEXT = np.argmax(np.asarray(MDP.default_params.P), axis=-1)  # [S, A]; the goal, which ends episodes, is a corner like any other here
+NEXT = np.argmax(
+    np.asarray(MDP.default_params.P), axis=-1
+)  # [S, A]; the goal, which ends episodes, is a corner like any other here
 STATES, ACTIONS = NEXT.shape
 
 
@@ -164,7 +167,7 @@ CLAIM = Claim(
         Condition("10 demonstrations: rated above random", "score of cloned from 10", "score of random", paired=True),
     ),
     settings={"noise of the expert": EXPERT_NOISE, "episodes": EPISODES, "agents": AGENTS},
-    updates=30 * len(AGENTS) // 2,  # comparisons in each task: 30 for each agent
+    updates=100 * len(AGENTS) // 2,  # comparisons in each task: 100 for each agent
     steps_per_update=2 * STEPS,
     run=run,
     seeds=range(1000, 1020),
