@@ -34,9 +34,8 @@ EPISODES = 200  # of each agent, for its true quality and for the judges to draw
 FEW = 5  # comparisons for each agent after which ratings are first read
 LAYOUT = four_rooms(SIDE)
 MDP = GridWorld(LAYOUT._replace(goal=np.eye(1, SIDE**2, SIDE - 1).reshape(SIDE, SIDE) > 0)).to_mdp()
-NEXT = np.argmax(
-    np.asarray(MDP.default_params.P), axis=-1
-)  # [S, A]; the goal, which ends episodes, is a corner like any other here
+# [S, A]; the goal, which would end episodes, is a corner like any other here
+NEXT = np.argmax(np.asarray(MDP.default_params.P), axis=-1)
 STATES, ACTIONS = NEXT.shape
 
 
