@@ -8,7 +8,10 @@ among them, are kept, and mutated with parts of each other or of random trees; r
 The paper has a language model write and improve the trees, for games in three dimensions, with networks in some leaves;
 here mutation stands in for it, and leaves are rules. PPO, which the method card wants beside it, is left out.
 
-Chosen on seeds 0 to 9; nothing was changed after the first run.
+Chosen on seeds 0 to 3 in two rounds: 30 generations of trees with 32 nodes in 48 grids reached 0.70 of the optimum, 60
+of trees with 24 nodes in 24 grids, which cost half as much, 0.79, with one search of four stuck at 0.55. Judged are 120
+generations with 32 trees kept instead of 16, which were not tried before; that is 7,680 trees, where the method card
+hopes for 2,000.
 """
 
 from __future__ import annotations
@@ -26,10 +29,10 @@ from rlx.envs.grid import GridParams, GridWorld, hazards
 from rlx.policy import BehaviourTree, bt_mutate, bt_random, bt_tick
 from rlx.types import Array
 
-SIDE, STEPS, DISCOUNT, COST = 7, 30, 0.97, 0.2
+SIDE, STEPS, DISCOUNT, COST = 7, 20, 0.97, 0.2
 DENSITY = 0.2  # share of cells that are hazards
-LAYOUTS = 48  # to select by; as many others to test on
-CAPACITY, KEPT, BORN = 32, 16, 64  # nodes; trees kept and made in each generation
+LAYOUTS = 24  # to select by; as many others to test on
+CAPACITY, KEPT, BORN = 24, 32, 64  # nodes; trees kept and made in each generation
 CONDITIONS, ACTIONS, BRANCHES = 12, 4, 4
 ENV = GridWorld(hazards(SIDE), costs=True, observation="xy", max_steps=STEPS)
 MOVES = jnp.array([[-1, 0], [1, 0], [0, -1], [0, 1]])  # as the environment has them
@@ -189,7 +192,7 @@ CLAIM = Claim(
         "cost": COST,
         "discount": DISCOUNT,
     },
-    updates=30,
+    updates=120,
     steps_per_update=2 * BORN * LAYOUTS * STEPS,
     run=run,
 )
