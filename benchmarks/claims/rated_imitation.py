@@ -44,7 +44,7 @@ def rewards() -> np.ndarray:
     cell = np.arange(STATES)
     room = np.asarray(LAYOUT.room).ravel()
     wall = np.pad(np.asarray(LAYOUT.wall), 1, constant_values=True)
-    beside = sum(np.roll(wall, shift, axis) for axis in (0, 1) for shift in (-1, 1))[1:-1, 1:-1].ravel()
+    beside = np.sum([np.roll(wall, shift, axis) for axis in (0, 1) for shift in (-1, 1)], 0)[1:-1, 1:-1].ravel()
     bump = cell[:, None] == NEXT
     far = (room[NEXT] == 3) * 1.0
     walls = 0.5 * beside[NEXT] - 2.0 * bump

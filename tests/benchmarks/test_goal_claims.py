@@ -40,6 +40,6 @@ def test_optimum_of_a_grid_is_the_shortest_way_around_hazards():
     np.testing.assert_allclose(best, behaviour_tree_search.DISCOUNT ** (distance - 1), rtol=1e-5)
     assert behaviour_tree_search.optimum(params) <= best
     told = np.asarray(behaviour_tree_search.conditions(jnp.int32(start @ [7, 1]), params))
-    np.testing.assert_array_equal(
-        told[:4], [goal[0] < start[0], goal[0] > start[0], goal[1] < start[1], goal[1] > start[1]]
-    )
+    up, left = goal < start
+    down, right = goal > start
+    np.testing.assert_array_equal(told[:4], [up, down, left, right])
