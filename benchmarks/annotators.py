@@ -92,7 +92,7 @@ def rows(updates: int, median: float) -> list[Row]:
     truth = np.array([helpful(c) for c in range(CAPTIONS)], bool)[:, None]
     found = [
         Row("no annotator", *measure(None, updates)),
-        Row("scripted, on the device", *measure(scripted_annotator(truth), updates)),
+        Row("scripted, on the device", *measure(scripted_annotator(jnp.asarray(truth)), updates)),
     ]
     host = HostAnnotator(answer, 1, workers=WORKERS)
     found.append(Row(f"in {WORKERS} threads", *measure(host.annotator, updates, host.answered)))

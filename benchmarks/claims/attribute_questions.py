@@ -26,7 +26,7 @@ import numpy as np
 
 from benchmarks.claims.claim import Claim, Condition
 from benchmarks.claims.descent import descend
-from rlx.envs.dialogue import AttributeDialogue, DialogueParams, unequal_attributes
+from rlx.envs.dialogue import AttributeDialogue, DialogueParams, Reward, unequal_attributes
 from rlx.policy import categorical_kl, leave_one_out_advantage
 from rlx.types import Array, PyTree
 
@@ -38,8 +38,8 @@ NEVER = -1e9  # as a logit
 BETA = 0.05  # of the KL penalty, in bits for a nat
 LEARNING_RATE = 3e-3
 CONCENTRATION = np.geomspace(0.05, 5.0, ATTRIBUTES)  # of the priors' Dirichlet distributions
-ARMS = {"gain": "gain", "resolved": "resolved"}
-ENVS = {name: AttributeDialogue(unequal_attributes(ATTRIBUTES), threshold=0.5, reward=r) for name, r in ARMS.items()}
+ARMS: tuple[Reward, ...] = ("gain", "resolved")
+ENVS = {name: AttributeDialogue(unequal_attributes(ATTRIBUTES), threshold=0.5, reward=name) for name in ARMS}
 
 
 def draw_prior(key: Array) -> Array:

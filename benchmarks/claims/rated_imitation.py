@@ -1,12 +1,14 @@
 """Ratings from noisy comparisons find out how good imitators are of which nobody can write down the reward.
 
-Three tasks in a small world of four rooms, each with a hidden reward that only judges know: stay in the far room, keep
+Three tasks in a world of four rooms, each with a hidden reward that only judges know: stay in the far room, keep
 close to walls without bumping into them, go back and forth between rooms. An expert follows the best policy with a
 little noise; others clone 1, 3, 10, 30 and 100 of its episodes by counting; one acts at random. Judges see an episode
 each of two agents drawn at random and prefer one with probability `sigmoid` of the difference of returns over half of
 their standard deviation. TrueSkill takes the comparisons one after the other.
 
-Chosen on seeds 0 to 9; nothing was changed after the first run.
+Chosen on seeds 0 to 9 in two rounds. In the first, episodes began in one corner of a 7 x 7 world: a single
+demonstration showed all there was to learn, its clone was as good as the expert, and there were no ranks to find out.
+In the second the rank correlation was 0.86 with 30 comparisons for each agent; 100 are judged.
 """
 
 from __future__ import annotations
@@ -24,15 +26,16 @@ from rlx.policy import rank_correlation
 from rlx.reward import normalised_task_scores, trueskill_update
 from rlx.types import Array
 
-SIDE, STEPS = 7, 30
+SIDE, STEPS = 11, 40
 EXPERT_NOISE = 0.1  # share of random actions
 DEMONSTRATIONS = (1, 3, 10, 30, 100)
 AGENTS = ("random", *(f"cloned from {n}" for n in DEMONSTRATIONS), "expert")
 EPISODES = 200  # of each agent, for its true quality and for the judges to draw from
 FEW = 5  # comparisons for each agent after which ratings are first read
 LAYOUT = four_rooms(SIDE)
-MDP = GridWorld(LAYOUT._replace(goal=np.eye(1, SIDE**2, 6).reshape(SIDE, SIDE) > 0)).to_mdp()
-NEXT = np.argmax(np.asarray(MDP.default_params.P), axis=-1)  # [S, A], the goal's corner ends nothing here
+MDP = GridWorld(LAYOUT._replace(goal=np.eye(1, SIDE**2, SIDE - 1).reshape(SIDE, SIDE) > 0)).to_mdp()
+# [S, A]; the goal, which would end episodes, is a corner like any other here
+NEXT = np.argmax(np.asarray(MDP.default_params.P), axis=-1)
 STATES, ACTIONS = NEXT.shape
 
 
@@ -41,7 +44,7 @@ def rewards() -> np.ndarray:
     cell = np.arange(STATES)
     room = np.asarray(LAYOUT.room).ravel()
     wall = np.pad(np.asarray(LAYOUT.wall), 1, constant_values=True)
-    beside = sum(np.roll(wall, shift, axis) for axis in (0, 1) for shift in (-1, 1))[1:-1, 1:-1].ravel()
+    beside = np.sum([np.roll(wall, shift, axis) for axis in (0, 1) for shift in (-1, 1)], 0)[1:-1, 1:-1].ravel()
     bump = cell[:, None] == NEXT
     far = (room[NEXT] == 3) * 1.0
     walls = 0.5 * beside[NEXT] - 2.0 * bump
@@ -73,7 +76,9 @@ def play(key: Array, policy: Array) -> tuple[Array, Array]:
         action = jax.random.categorical(key, jnp.log(prob[state]))
         return jnp.asarray(NEXT)[state, action], (state, action)
 
-    return jax.lax.scan(step, jnp.zeros((), jnp.int32), (jax.random.split(key, STEPS), policy))[1]
+    start_key, key = jax.random.split(key)
+    start = jax.random.categorical(start_key, jnp.where(jnp.asarray(LAYOUT.wall).ravel(), -jnp.inf, 0.0))
+    return jax.lax.scan(step, start, (jax.random.split(key, STEPS), policy))[1]
 
 
 def clone(states: Array, actions: Array) -> Array:
@@ -161,7 +166,7 @@ CLAIM = Claim(
         Condition("10 demonstrations: rated above random", "score of cloned from 10", "score of random", paired=True),
     ),
     settings={"noise of the expert": EXPERT_NOISE, "episodes": EPISODES, "agents": AGENTS},
-    updates=30 * len(AGENTS) // 2,  # comparisons in each task: 30 for each agent
+    updates=100 * len(AGENTS) // 2,  # comparisons in each task: 100 for each agent
     steps_per_update=2 * STEPS,
     run=run,
     seeds=range(1000, 1020),
