@@ -19,7 +19,18 @@ from benchmarks.claims.claim import Claim, judge
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 TABLE = HERE.parent / "CLAIMS.md"
-MACHINERY = ("__main__", "arms", "claim", "descent", "report", "reward_model", "ring", "segments", "token_policies")
+MACHINERY = (
+    "__main__",
+    "arms",
+    "claim",
+    "descent",
+    "point_maze",
+    "report",
+    "reward_model",
+    "ring",
+    "segments",
+    "token_policies",
+)
 
 
 def load_claims() -> dict[str, Claim]:
