@@ -25,6 +25,7 @@ MACHINERY = (
     "arms",
     "claim",
     "descent",
+    "point_maze",
     "report",
     "reward_model",
     "ring",
