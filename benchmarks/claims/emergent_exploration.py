@@ -19,6 +19,7 @@ after 800 updates), and the one of 0.9 is reported without a condition.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -55,6 +56,11 @@ class QNetwork(nn.Module):
 NETWORK = QNetwork()
 
 
+def step(params: PyTree, memory: Array, last: Array) -> Any:
+    """The memory after it and the values, each `[N, ...]`."""
+    return NETWORK.apply(params, memory, last)
+
+
 def play(params: PyTree, key: Array, blocks: int, epsilon: Array | float, remembers: Array, recurs: Array):
     """Inputs `[T, N, A + 1]`, arms, rewards and the probabilities of the arms pulled, each `[T, N]`."""
     task_key, fresh_key, *keys = jax.random.split(key, 5)
@@ -65,7 +71,7 @@ def play(params: PyTree, key: Array, blocks: int, epsilon: Array | float, rememb
 
     def pull(carry: tuple[Array, Array], xs: tuple[Array, Array, Array, Array]):
         (memory, last), (fresh, explore, luck, random_arm) = carry, xs
-        after, value = NETWORK.apply(params, memory, last)  # type: ignore[misc]
+        after, value = step(params, memory, last)
         arm = jnp.where(explore < epsilon, random_arm, jnp.argmax(value, -1))
         chance = jnp.take_along_axis(jnp.where(recurs > 0, task, fresh), arm[:, None], 1)[:, 0]
         reward = (luck < chance).astype(jnp.float32)
@@ -80,7 +86,7 @@ def loss(params: PyTree, inputs: Array, arm: Array, reward: Array, discount: Arr
     """Q(lambda) over the whole block, which ends with its last pull."""
 
     def read(memory: Array, last: Array) -> tuple[Array, Array]:
-        after, value = NETWORK.apply(params, memory, last)  # type: ignore[misc]
+        after, value = step(params, memory, last)
         return remembers * after, value
 
     _, value = jax.lax.scan(read, jnp.zeros((inputs.shape[1], UNITS)), inputs)
