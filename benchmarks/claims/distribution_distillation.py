@@ -11,6 +11,7 @@ Nothing was tuned; seed 0 was looked at, with a quarter of the visits.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -91,7 +92,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
     with jax.enable_x64(True):
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
         for name, kind in KINDS:
-            counts, bonus = jax.jit(jax.vmap(lambda key, k=kind: converged(key, VISITS * updates, k)))(keys)
+            counts, bonus = jax.jit(jax.vmap(partial(converged, visits=VISITS * updates, kind=kind)))(keys)
             samples[f"{name}: rank correlation"] = correlation(counts, bonus)
             slopes, errors = [], []
             for n, b in zip(np.asarray(counts), np.asarray(bonus), strict=True):
@@ -103,9 +104,7 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
             samples[f"{name}: error of the count"] = errors
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
     for name, kind in KINDS:
-        run_all = jax.jit(
-            lambda keys, k=kind: jax.lax.map(lambda key: network(key, min(updates, NET_BATCHES), k), keys)
-        )
+        run_all = jax.jit(partial(jax.lax.map, partial(network, batches=min(updates, NET_BATCHES), kind=kind)))
         samples[f"network, {name}: rank correlation"] = correlation(*run_all(keys))
     return samples
 
