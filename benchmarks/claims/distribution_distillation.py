@@ -11,6 +11,7 @@ Nothing was tuned; seed 0 was looked at, with a quarter of the visits.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -25,6 +26,7 @@ from rlx.types import Array, EnvSpec, Transition
 
 STATES, OUTPUTS, RIDGE = 32, 64, 1e-6
 VISITS = 100  # in one update
+KINDS: tuple[tuple[str, Target], ...] = (("rdd", "gaussian"), ("rnd", "fixed"))
 NET_STATES, NET_ENVS, NET_STEPS, NET_BATCHES = 121, 16, 128, 40
 
 
@@ -89,8 +91,8 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
     samples = {}
     with jax.enable_x64(True):
         keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
-        for name, kind in (("rdd", "gaussian"), ("rnd", "fixed")):
-            counts, bonus = jax.jit(jax.vmap(lambda key, k=kind: converged(key, VISITS * updates, k)))(keys)  # type: ignore[arg-type]
+        for name, kind in KINDS:
+            counts, bonus = jax.jit(jax.vmap(partial(converged, visits=VISITS * updates, kind=kind)))(keys)
             samples[f"{name}: rank correlation"] = correlation(counts, bonus)
             slopes, errors = [], []
             for n, b in zip(np.asarray(counts), np.asarray(bonus), strict=True):
@@ -101,10 +103,8 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
             samples[f"{name}: error of the slope"] = slopes
             samples[f"{name}: error of the count"] = errors
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
-    for name, kind in (("rdd", "gaussian"), ("rnd", "fixed")):
-        run_all = jax.jit(
-            lambda keys, k=kind: jax.lax.map(lambda key: network(key, min(updates, NET_BATCHES), k), keys)
-        )  # type: ignore[arg-type]
+    for name, kind in KINDS:
+        run_all = jax.jit(partial(jax.lax.map, partial(network, batches=min(updates, NET_BATCHES), kind=kind)))
         samples[f"network, {name}: rank correlation"] = correlation(*run_all(keys))
     return samples
 

@@ -19,6 +19,7 @@ after 800 updates), and the one of 0.9 is reported without a condition.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -55,6 +56,11 @@ class QNetwork(nn.Module):
 NETWORK = QNetwork()
 
 
+def step(params: PyTree, memory: Array, last: Array) -> Any:
+    """The memory after it and the values, each `[N, ...]`."""
+    return NETWORK.apply(params, memory, last)
+
+
 def play(params: PyTree, key: Array, blocks: int, epsilon: Array | float, remembers: Array, recurs: Array):
     """Inputs `[T, N, A + 1]`, arms, rewards and the probabilities of the arms pulled, each `[T, N]`."""
     task_key, fresh_key, *keys = jax.random.split(key, 5)
@@ -65,7 +71,7 @@ def play(params: PyTree, key: Array, blocks: int, epsilon: Array | float, rememb
 
     def pull(carry: tuple[Array, Array], xs: tuple[Array, Array, Array, Array]):
         (memory, last), (fresh, explore, luck, random_arm) = carry, xs
-        after, value = NETWORK.apply(params, memory, last)  # type: ignore[misc]
+        after, value = step(params, memory, last)
         arm = jnp.where(explore < epsilon, random_arm, jnp.argmax(value, -1))
         chance = jnp.take_along_axis(jnp.where(recurs > 0, task, fresh), arm[:, None], 1)[:, 0]
         reward = (luck < chance).astype(jnp.float32)
@@ -80,7 +86,7 @@ def loss(params: PyTree, inputs: Array, arm: Array, reward: Array, discount: Arr
     """Q(lambda) over the whole block, which ends with its last pull."""
 
     def read(memory: Array, last: Array) -> tuple[Array, Array]:
-        after, value = NETWORK.apply(params, memory, last)  # type: ignore[misc]
+        after, value = step(params, memory, last)
         return remembers * after, value
 
     _, value = jax.lax.scan(read, jnp.zeros((inputs.shape[1], UNITS)), inputs)
@@ -126,11 +132,12 @@ def thompson(key: Array) -> Array:
 
 def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
     keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
-    over_seeds = jax.vmap(lambda key, *settings: learned(key, updates, *settings), (0, None, None, None))
-    over_variants = jax.vmap(over_seeds, (None, 0, 0, 0))
-    chance, distinct = jax.jit(over_variants)(keys, *map(jnp.asarray, zip(*VARIANTS.values(), strict=True)))
-    samples = {name: np.asarray(row, np.float64).tolist() for name, row in zip(VARIANTS, chance, strict=True)}
-    for name, row in zip(VARIANTS, distinct, strict=True):
+    settings = list(map(jnp.asarray, zip(*VARIANTS.values(), strict=True)))
+    variants = jax.vmap(lambda key, *settings: learned(key, updates, *settings), (None, 0, 0, 0))
+    # side by side they do not fit into the cache
+    chance, distinct = jax.jit(lambda keys: jax.lax.map(lambda key: variants(key, *settings), keys))(keys)
+    samples = {name: np.asarray(row, np.float64).tolist() for name, row in zip(VARIANTS, chance.T, strict=True)}
+    for name, row in zip(VARIANTS, distinct.T, strict=True):
         samples[f"{name}: distinct arms in {2 * ARMS} pulls"] = np.asarray(row, np.float64).tolist()
     samples["Thompson sampling"] = np.asarray(jax.jit(jax.vmap(thompson))(keys), np.float64).tolist()
     return samples

@@ -48,7 +48,7 @@ DISCOUNT = {"submodular": 1.0, "greedy": 0.0, "additive": 1.0}
 
 def covered(key: Array, updates: int, variant: str) -> Array:
     """Mean number of cells covered by a path, over the paths of the last updates."""
-    function, after = coverage(COVERS), jnp.asarray(NEXT)
+    function, after = coverage(jnp.asarray(COVERS)), jnp.asarray(NEXT)
     alone = jnp.sum(jnp.asarray(COVERS), 1, dtype=jnp.float32)  # of a cell by itself
     optimiser = optax.adam(LEARNING_RATE)
 

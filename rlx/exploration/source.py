@@ -356,8 +356,8 @@ def diayn(
 
     def init(key: Array, spec: EnvSpec) -> SkillState:
         space = spec.observation_space
-        has_skill = isinstance(space, Dict) and SKILL in space.spaces
-        check.require(has_skill, "the observation space", space, f"a Dict with an entry {SKILL!r}")
+        if not isinstance(space, Dict) or SKILL not in space.spaces:
+            raise ValueError(f"the observation space must be a Dict with an entry {SKILL!r}; got {space!r}")
         moments = [init_moments(shape) for shape in encoded_shapes(Dict(without_skill(space.spaces)))]
         params = discriminator(space.spaces[SKILL].shape[0]).init(key, see_all([m.mean[None, None] for m in moments]))
         return SkillState(params, training.optimiser.init(params), moments)
