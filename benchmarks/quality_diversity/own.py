@@ -23,8 +23,8 @@ def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
         archive = empty_archive(jnp.zeros(1), side**2, 2)
         for genome, fitness, descriptor in workload.insertions():
             place = jnp.asarray(descriptor)
-            filled = grid_cell(place, 0.0, 1.0, (side, side))
-            archive, _ = insert_elites(archive, jnp.asarray(genome), jnp.asarray(fitness), place, filled)
+            into = grid_cell(place, 0.0, 1.0, (side, side))
+            archive, _ = insert_elites(archive, jnp.asarray(genome), jnp.asarray(fitness), place, into)
         return workload.described(archive.filled, archive.fitness, archive.genome[:, 0])
 
     genes, batch, side, _ = workload.WORKLOADS[spec["part"]]
