@@ -26,6 +26,7 @@ SMALL = {
     "brax_robot.py": ["brax/fast", "4096", "OUT"],
     "pod.py": ["OUT", "4096", "2"],
 }
+COSTLY = ("brax_robot.py", "tune_settings.py")  # other tests run what they show
 SAYS = {
     "one_kernel.py": r"update 2: an episode lasts about \d+ steps",
     "custom_environment.py": r"after 2048 steps: return -\d",
@@ -48,7 +49,9 @@ def run(script: str, arguments: list[str], folder: Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("script", sorted(SMALL))
+@pytest.mark.parametrize(
+    "script", [pytest.param(name, marks=pytest.mark.slow) if name in COSTLY else name for name in sorted(SMALL)]
+)
 def test_example_runs(script, tmp_path):
     if script == "brax_robot.py":
         pytest.importorskip("brax")

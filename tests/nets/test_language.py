@@ -25,6 +25,7 @@ from rlx.nets.language import (
 ENV = toy_seq("tiny")
 KEY = jax.random.key(0)
 MODELS = [TransformerLM(8, width=16, depth=2), GRULM(8, width=16, depth=2)]
+log_prob_of = jax.jit(completion_log_prob, static_argnums=0)
 PROMPT = jnp.repeat(ENV.prompts, 16, axis=0)
 
 
@@ -38,10 +39,15 @@ def scaled(params):
     return jax.tree.map(lambda x: 2 * x + 0.1 * jax.random.normal(KEY, x.shape), params)
 
 
+@functools.cache
+def started(model, condition=0):
+    return jax.jit(lambda: scaled(init(model, KEY, condition=condition)))()
+
+
 def test_sampling_is_scored_as_it_was_drawn(model):
-    params = scaled(init(model, KEY))
+    params = started(model)
     drawn = jax.jit(lambda: sample(model, params, KEY, PROMPT, PROMPT != 0, 4))()
-    scored = completion_log_prob(model, params, PROMPT, PROMPT != 0, drawn.token, drawn.mask)
+    scored = log_prob_of(model, params, PROMPT, PROMPT != 0, drawn.token, drawn.mask)
     np.testing.assert_allclose(drawn.log_prob, scored, atol=1e-5)
     ended = np.asarray(drawn.token == 1)
     assert ended.any()
@@ -51,11 +57,11 @@ def test_sampling_is_scored_as_it_was_drawn(model):
 
 
 def test_what_is_drawn_has_the_enumerated_probability(model):
-    params, every = scaled(init(model, KEY)), ENV.enumerate()
+    params, every = started(model), ENV.enumerate()
     exact = jax.jit(lambda: enumerated_log_prob(model, params, ENV.prompts, ENV.prompts != 0, every))()
     np.testing.assert_allclose(jnp.exp(exact).sum(axis=1), 1, atol=1e-5)
     some = jnp.arange(0, 1555, 97)
-    scored = completion_log_prob(
+    scored = log_prob_of(
         model,
         params,
         ENV.prompts,
@@ -78,20 +84,20 @@ def test_what_is_drawn_has_the_enumerated_probability(model):
 
 
 def test_padding_changes_nothing(model):
-    params = scaled(init(model, KEY))
+    params = started(model)
     prompt = jnp.array([[5, 3, 2]])
     padded = jnp.array([[0, 0, 7, 5, 3, 2]])
     mask = jnp.array([[False, False, False, True, True, True]])
     token = jnp.array([[4, 1, 6, 6]])
     valid = jnp.array([[True, True, False, False]])
-    plain = completion_log_prob(model, params, prompt, prompt != 0, token, valid)
-    left = completion_log_prob(model, params, padded, mask, token.at[:, 2:].set(0), valid)
+    plain = log_prob_of(model, params, prompt, prompt != 0, token, valid)
+    left = log_prob_of(model, params, padded, mask, token.at[:, 2:].set(0), valid)
     np.testing.assert_allclose(plain, left, atol=1e-5)
     assert (plain[:, 2:] == 0).all()
 
 
 def test_candidates_of_a_prompt_are_scored_as_if_alone(model):
-    params = scaled(init(model, KEY, condition=3))
+    params = started(model, 3)
     token = jax.random.randint(KEY, (8, 2, 4), 1, 8)
     mask = jnp.ones(token.shape, bool)
     told = jax.random.normal(KEY, (8, 2, 3))
@@ -117,7 +123,7 @@ def test_mixtures_multiply_probabilities(model):
 @pytest.mark.parametrize("kind", [TransformerLM, GRULM])
 def test_one_weight_alone_is_that_head(kind):
     model = kind(8, width=16, depth=1, heads=2)
-    params = scaled(init(model, KEY))
+    params = started(model)
     drawn = sample(model, params, KEY, PROMPT, PROMPT != 0, 4, mix=jnp.array([0.0, 1.0]))
     logits = completion_logits(model, params, PROMPT, PROMPT != 0, drawn.token, drawn.mask)
     assert logits.shape == (*drawn.token.shape, 2, 8)
@@ -130,7 +136,7 @@ def test_one_weight_alone_is_that_head(kind):
 
 def test_more_heads_begin_as_copies():
     model = GRULM(8, width=16, depth=1)
-    params = scaled(init(model, KEY))
+    params = started(model)
     several = with_heads(params, 3, KEY, scale=0.0)
     every = ENV.enumerate()
     exact = functools.partial(enumerated_log_prob, prompt=ENV.prompts, prompt_mask=ENV.prompts != 0, completions=every)
@@ -141,7 +147,7 @@ def test_more_heads_begin_as_copies():
 
 
 def test_a_condition_begins_in_vain(model):
-    params = init(model, KEY, condition=2)
+    params = jax.jit(lambda: init(model, KEY, condition=2))()
     told = (jnp.ones((8, 2)), None)
     token = jax.random.randint(KEY, (8, 4), 1, 8)
     one, other = (completion_logits(model, params, ENV.prompts, ENV.prompts != 0, token, token > 0, x) for x in told)

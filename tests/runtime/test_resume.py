@@ -70,11 +70,12 @@ def unfinished(path: Path) -> set[tuple[str, int]]:
     return found
 
 
-def test_killed_twenty_times_is_the_same_run(processes, tmp_path):
+@pytest.mark.parametrize("kills", [8, pytest.param(20, marks=pytest.mark.slow)])
+def test_killed_many_times_is_the_same_run(processes, tmp_path, kills):
     options = {"env": toy.Walk(), "eval_every": 25 * STEPS}
     toy.run(str(tmp_path / "undisturbed"), checkpoint_every=10**6, **options)
     rng, path, in_save = random.Random(0), tmp_path / "killed", 0
-    for kill in range(20):
+    for kill in range(kills):
         before, torn = saved(path)[-1] if saved(path) else 0, unfinished(path)
         assert before < 290, "the run is too short for so many kills"
         process = start(processes, toy.run, str(path), **options)
