@@ -7,6 +7,7 @@ optimisation and with the newer emitters of fused operations. Programs run where
 batched factorisations of two that run at once wait for each other for ever.
 """
 
+import gc
 import os
 from pathlib import Path
 
@@ -20,5 +21,13 @@ os.environ.setdefault(
 )
 
 import jax
+import pytest
 
 jax.config.update("jax_cpu_enable_async_dispatch", False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _frozen() -> None:
+    """What earlier files left in JAX's caches is no longer looked through by every collection of garbage."""
+    gc.collect()
+    gc.freeze()

@@ -26,7 +26,8 @@ SMALL = {
     "brax_robot.py": ["brax/fast", "4096", "OUT"],
     "pod.py": ["OUT", "4096", "2"],
 }
-COSTLY = ("brax_robot.py", "tune_settings.py")  # other tests run what they show
+# other tests run what they show
+COSTLY = ("brax_robot.py", "tune_settings.py", "vmap_learning_rate.py", "pod.py", "offline_preferences.py")
 SAYS = {
     "one_kernel.py": r"update 2: an episode lasts about \d+ steps",
     "custom_environment.py": r"after 2048 steps: return -\d",

@@ -39,7 +39,9 @@ def test_twenty_updates_are_the_same_alone_vmapped_and_sharded(name, differences
     assert found["sharded"] < 1e-3
 
 
-@pytest.mark.parametrize("name", ALGORITHMS)
+@pytest.mark.parametrize(
+    "name", [name if name in ("ppo", "sac") else pytest.param(name, marks=pytest.mark.slow) for name in ALGORITHMS]
+)
 def test_no_leaks_and_no_nans(name):
     with jax.checking_leaks(), jax.debug_nans(True):
         algorithm = ALGORITHMS[name]()

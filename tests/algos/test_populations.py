@@ -39,6 +39,7 @@ def assert_finds_all_arms(algorithm: Algorithm, state: Any, tolerance: float = 0
         assert np.abs(points - arm).max(1).min() < tolerance, (arm, points)
 
 
+@pytest.mark.slow
 def test_without_cooperation_each_member_is_the_single_learner():
     config = morld.Config(
         population=3, num_updates=3, transfer=False, kind="smooth_chebyshev", margin=0.0, member=MEMBER

@@ -22,6 +22,7 @@ def test_frontiers_are_read_between_runs():
     assert cell(np.array([1.0, np.nan])) == "no run near"
 
 
+@pytest.mark.slow
 def test_no_run_beats_the_optimum_at_its_divergence():
     """Of those that are stored, and of two that are made here."""
     settings = Settings()

@@ -20,6 +20,7 @@ TINY = dataclasses.replace(
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="pins processes to cores, as Linux can")
 
 
+@pytest.mark.slow
 def test_a_worker_measures_the_workload():
     result = run_side(TINY, "rlx", device="cpu", cores=sorted(os.sched_getaffinity(0)), quick=False)
     assert "error" not in result, result

@@ -123,6 +123,7 @@ def test_rows_that_do_not_count_change_nothing():
     np.testing.assert_allclose(covariance[0, 0, 0], m.amplitude[0] ** 2)
 
 
+@pytest.mark.slow
 def test_fit_finds_what_the_cheap_fidelity_says():
     """The costly one is twice the cheap one plus a constant: three costly values are enough."""
     x = np.concatenate([np.linspace(0, 1, 15), [0.1, 0.5, 0.9]])[:, None]

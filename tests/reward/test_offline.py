@@ -64,6 +64,7 @@ def test_segments_of_pendulum_are_whole():
     check_segments(played("Pendulum-v1", 30, 3), ends=False)
 
 
+@pytest.mark.slow
 def test_segments_of_a_brax_robot_end_at_its_time_limit():
     pytest.importorskip("brax")
     check_segments(played("brax/inverted_pendulum", 20, 2, episode_length=6), ends=True)

@@ -41,6 +41,7 @@ def test_the_budget_is_spent_and_kept(method):
     assert list(again.trials.rows()) == list(tuned.trials.rows())
 
 
+@pytest.mark.slow
 def test_models_beat_chance():
     scores = {
         method: np.mean([tune(evaluate, SPACE, COSTS, 6.0, method=method, seed=seed).score for seed in range(3)])
