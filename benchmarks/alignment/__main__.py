@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from pathlib import Path
 
 from benchmarks.alignment import report
 from benchmarks.alignment.frontier import GRID, LOSSES, MODES, SEEDS, Settings, run
+from benchmarks.stored import is_stored, store
 
 FOLDER = Path(__file__).parent
 
@@ -34,15 +34,12 @@ def main() -> None:
     for loss in () if options.report else options.only:
         for mode in MODES:
             file = results / f"{loss}-{mode}.json"
-            if not options.quick and file.exists() and json.loads(file.read_text())["said"] == said:
+            if not options.quick and is_stored(file, said):
                 continue
             found = run(loss, mode, settings, SEEDS[:2] if options.quick else SEEDS)
             print(f"{loss} {mode}: {found['seconds']:.0f} s", flush=True)
             if not options.quick:
-                results.mkdir(exist_ok=True)
-                part = file.with_suffix(".part")
-                part.write_text(json.dumps({"said": said, **found}) + "\n")
-                part.replace(file)
+                store(file, said, found)
     if not options.quick:
         report.write(FOLDER, settings)
 
