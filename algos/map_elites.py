@@ -11,6 +11,7 @@ Adaptation for the Rapid Illumination of Behavior Space" (2020).
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -31,7 +32,7 @@ from rlx.exploration import (
     sample_elites,
     search_points,
 )
-from rlx.types import Algorithm, Array, Channel, Policy, PyTree
+from rlx.types import Algorithm, Array, Channel, HeatMap, Policy, PyTree
 
 EMITTERS = ("iso_line", "improvement", "random_direction", "optimising")
 SMALLEST = 1e-6  # spread of a Gaussian search, in units of the first one, below which it starts anew
@@ -78,7 +79,7 @@ def make(
     init_genome: Callable[[Array], PyTree],
     cell: Callable[[Array], Array],
     *,
-    num_cells: int,
+    num_cells: int | tuple[int, int],
     policy: Callable[[PyTree], Policy] | None = None,
 ) -> Algorithm:
     """MAP-Elites or CMA-ME over `score`.
@@ -90,13 +91,16 @@ def make(
       score: `(key, genome) -> (fitness [M], descriptor [M, d])` of genomes with leaves `[M, ...]`.
       init_genome: key -> a genome of the first batch; for Gaussian searches a vector.
       cell: `descriptor [M, d] -> int [M]` in [0, num_cells), as `rlx.exploration.grid_cell` has it.
-      num_cells: of the archive.
+      num_cells: of the archive; of a grid its sides `(n, m)`, for cells numbered as by `grid_cell`: reports draw it.
       policy: genome -> how to act by it, if genomes are policies: then the algorithm's policy is that of the best one.
 
     Raises:
-      ValueError: if `num_cells` is no positive integer, or Gaussian searches are to run on other genomes than vectors.
+      ValueError: if `num_cells` is not positive, or Gaussian searches are to run on other genomes than vectors.
     """
-    check.count("num_cells", num_cells)
+    sides = num_cells if isinstance(num_cells, tuple) else None
+    for side in sides or (num_cells,):
+        check.count("num_cells", side)
+    cells = math.prod(sides) if sides else num_cells
     gaussian, batch = config.emitter != "iso_line", config.batch_size
     samples = batch // config.num_emitters
 
@@ -129,7 +133,7 @@ def make(
         genome_key, score_key, search_key, key = jax.random.split(key, 4)
         genome = within(jax.vmap(init_genome)(jax.random.split(genome_key, batch)))
         descriptor = jax.eval_shape(score, score_key, genome)[1]
-        archive = empty_archive(jax.tree.map(lambda x: x[0], genome), num_cells, descriptor.shape[1])
+        archive = empty_archive(jax.tree.map(lambda x: x[0], genome), cells, descriptor.shape[1])
         archive = evaluate(score_key, archive, genome)[0]
         return State(archive, fresh(search_key, archive) if gaussian else (), key)
 
@@ -177,4 +181,8 @@ def make(
         row = jnp.argmax(jnp.where(state.archive.filled, state.archive.fitness, -jnp.inf))
         return policy(jax.tree.map(lambda x: x[row], state.archive.genome))
 
-    return Algorithm(init, update, best, batch, (Channel("fitness"),))
+    def heat_map(state: State) -> HeatMap:
+        return HeatMap(*(x.reshape(sides) for x in (state.archive.fitness, state.archive.filled)))
+
+    channels = (Channel("fitness"),)
+    return Algorithm(init, update, best, batch, channels, heat_map=None if sides is None else heat_map)

@@ -64,7 +64,8 @@ class GridState(NamedTuple):
 class GridWorld:
     """The grid world of a layout. Actions: up, down, left, right (and stay, if `stay`).
 
-    `info["event"]` is the id of the most notable thing that happened in the step: an index into `events`.
+    `info["event"]` is the id of the most notable thing that happened in the step: an index into `events`;
+    `info["place"]` is where it has led, cells from the left and from below.
 
     Args:
       layout: the maps.
@@ -114,6 +115,7 @@ class GridWorld:
                 "cells that are not walls, at least one",
             )
         self.height, self.width = free.shape
+        self.map_shape = (self.width, self.height)
         max_steps = 5 * max(free.shape) + 45 if max_steps is None else max_steps
         check.count("max_steps", max_steps)
         self.num_actions = 5 if stay else 4
@@ -145,7 +147,9 @@ class GridWorld:
         slipped = jax.random.bernoulli(slip_key, params.slip)
         action = jnp.where(slipped, jax.random.randint(action_key, (), 0, self.num_actions), action)
         state, reward, terminated, event = self._move(state, action, params)
-        return self._observe(noise_key, state, params), state, reward, terminated, {"event": event}
+        row, column = jnp.divmod(state.cell, self.width)
+        info = {"event": event, "place": jnp.stack([column, self.height - 1 - row])}
+        return self._observe(noise_key, state, params), state, reward, terminated, info
 
     def observation_space(self, params: Any = None) -> space.Box | space.Dict:
         del params

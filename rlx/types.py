@@ -112,6 +112,13 @@ class Front(NamedTuple):
     valid: Array  # bool [N]; the other rows are padding
 
 
+class HeatMap(NamedTuple):
+    """A number for each cell of a map, the first axis to the right and the second upwards."""
+
+    value: Array  # [n, m]
+    filled: Array  # bool [n, m]; the other cells are empty
+
+
 class EnvSpec(NamedTuple):
     """What a reward source may know of the environment when it is initialised."""
 
@@ -191,6 +198,7 @@ class Algorithm(NamedTuple):
     learned: Callable[[PyTree], PyTree] | None = None
     with_learned: Callable[[PyTree, PyTree], PyTree] | None = None
     front: Callable[[PyTree], Front] | None = None  # state -> the returns [N, K] of what it has found
+    heat_map: Callable[[PyTree], HeatMap] | None = None  # state -> its archive, cell by cell; the driver stores it
 
 
 class Environment(Protocol):

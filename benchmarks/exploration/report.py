@@ -31,8 +31,8 @@ update of PPO alone (one seed, `rlx/keydoor-15`, one core): median over {rounds}
 
 ![steps to solve](steps.png)
 
-DeepSea is gymnax's, with its one map of actions; `rlx/keydoor-15` needs 42 steps in a certain order of 120 allowed; the
-noisy television adds 32 random bits to each of its observations.
+DeepSea is gymnax's, with its one map of actions, observed by row and column; `rlx/keydoor-15` needs 42 steps in a
+certain order of 120 allowed; the noisy television adds 32 random bits to each of its observations.
 """
 
 Result = Mapping[str, Any]

@@ -253,7 +253,18 @@ def _drive(
     ref = getattr(env, "reference_point", None)
     fronts = None if example.front is None else learner.fronts(channels, ref)
     mark = on_nonfinite == "mark"
-    loop = Loop(learner, evaluator, fronts, schedule, steps, mark_nonfinite=mark, path=path, keep=keep, between=between)
+    loop = Loop(
+        learner,
+        evaluator,
+        fronts,
+        schedule,
+        steps,
+        has_archive=example.heat_map is not None,
+        mark_nonfinite=mark,
+        path=path,
+        keep=keep,
+        between=between,
+    )
     description = {
         "format": FORMAT,
         "kind": "fit" if population.batch is None else "sweep",

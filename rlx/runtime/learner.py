@@ -15,7 +15,7 @@ from rlx.runtime.evaluation import evaluate
 from rlx.runtime.front import best_rows, measure
 from rlx.runtime.mesh import mesh_of, place
 from rlx.runtime.population import Population
-from rlx.types import Environment, Front, PyTree
+from rlx.types import Environment, Front, HeatMap, PyTree
 
 # Evaluation keys are fold_in(fold_in(key(seed), EVALUATION), update). fold_in(key, i) equals split(key, n)[i] for i <
 # n, so this number is beyond any n that an algorithm would split its key into.
@@ -33,6 +33,10 @@ class Learner:
             seed, hyper = own
             return population.make(hyper).init(jax.random.key(seed))
 
+        def read_heat_map(own: PyTree, _: PyTree) -> HeatMap:
+            state, hyper = own
+            return population.make(hyper).heat_map(state)  # pyright: ignore[reportOptionalCall]
+
         self.state = jax.jit(population.over_members(init))(self._identity, ())
         self.mesh = population.mesh or mesh_of(self.state)
         if jax.process_count() > 1 and self.mesh is None:
@@ -48,6 +52,7 @@ class Learner:
             population.one(self._identity[1]),
         )
         metrics.empty(example)
+        self._heat_map = jax.jit(population.over_members(read_heat_map))
         self.columns = {name: metrics.column_names(name, value, channels) for name, value in example.items()}
         self._chunk: jax.stages.Compiled | None = None
 
@@ -97,6 +102,11 @@ class Learner:
     def fronts(self, names: Sequence[str], ref: Sequence[float] | None) -> Fronts:
         return Fronts(self.population, self._identity[1], self.state, names, ref)
 
+    def heat_map(self, state: PyTree) -> HeatMap:
+        """The archive of every member, on the host."""
+
+        return self.population.on_host(self._heat_map((state, self._identity[1]), ()))
+
 
 class Evaluator:
     """Greedy episodes of every member, on environments and with keys that training never sees."""
@@ -113,6 +123,7 @@ class Evaluator:
                 "return_std": result.returns.std(0),
                 "length": result.lengths.mean(0),
                 "finished": result.finished.mean(0),
+                "visits": result.visits,
             }
 
         self._evaluate = jax.jit(population.over_members(evaluate_one))

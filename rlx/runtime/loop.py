@@ -26,7 +26,7 @@ from rlx.runtime.run import Run, RunDirectory, naming
 from rlx.runtime.schedule import Schedule
 from rlx.runtime.sinks import Sink
 from rlx.runtime.table import Table, Value, csv_text, replace_file
-from rlx.types import PyTree
+from rlx.types import HeatMap, PyTree
 
 # (state, updates done, whether a signal asks to stop) -> the state to train on
 Between = Callable[[PyTree, int, Callable[[], bool]], PyTree]
@@ -44,12 +44,13 @@ class Loop:
         schedule: Schedule,
         steps_per_update: int,
         *,
+        has_archive: bool,
         mark_nonfinite: bool,
         path: Path | None,
         keep: int,
         between: Between | None = None,
     ):
-        self.learner, self.evaluator, self.fronts = learner, evaluator, fronts
+        self.learner, self.evaluator, self.fronts, self.has_archive = learner, evaluator, fronts, has_archive
         self.schedule, self.steps_per_update = schedule, steps_per_update
         self.members = learner.population.members
         self.path, self.keep, self.mark_nonfinite, self.between = path, keep, mark_nonfinite, between
@@ -160,6 +161,8 @@ class Loop:
         if self.evaluator is not None:
             results = self.evaluator(self.learner.state, self.update)
             self._write("evaluations", metrics.rows(results, 1, self.result_columns, len(self.members)), "evaluation/")
+            if results["visits"] is not None:
+                self._save_maps("visits", HeatMap(results["visits"], results["visits"] > 0))
 
     def _write(self, name: str, rows: Sequence[Mapping[str, Value]], prefix: str = "") -> None:
         """Append one row per member to a table, and send them to the sinks."""
@@ -209,6 +212,8 @@ class Loop:
         if self.directory is not None:
             self.directory.sync()  # rows first: a checkpoint never is ahead of the tables
         self._save_fronts()
+        if self.has_archive:
+            self._save_maps("archive", self.learner.heat_map(self.learner.state))
         checkpoint.save(self.path / "checkpoints", self.update, self._checkpoint(), self.keep)
         self.saved = self.update
 
@@ -219,6 +224,20 @@ class Loop:
         if self.directory is not None:
             with naming(self.directory.path):
                 replace_file(self.directory.path / "front.csv", csv_text(self.front_columns, rows))
+
+    def _save_maps(self, name: str, maps: HeatMap) -> None:
+        """A row for each filled cell of each member; the file is written anew."""
+        if self.directory is None:
+            return
+        columns = ("seed", *self.learner.population.hyperparameters, "width", "height", "x", "y", "value")
+        rows = []
+        for member, value, filled in zip(self.members, maps.value, maps.filled, strict=True):
+            width, height = value.shape
+            for x, y in np.argwhere(filled).tolist():
+                cell = {"width": width, "height": height, "x": x, "y": y, "value": metrics.number(value[x, y])}
+                rows.append({**member, **cell})
+        with naming(self.directory.path):
+            replace_file(self.directory.path / f"{name}.csv", csv_text(columns, rows))
 
     def _stop(self, number: int) -> None:
         message = f"stopped after update {self.update:,}, saved in {self.path}; run the same again to continue"

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from rlx.runtime.elites import plot_archive
 from rlx.runtime.figure import COLOURS, MAX_COLOURED, Curve, Panel, draw
 from rlx.runtime.front import front_table, plot_front
 from rlx.runtime.run import stored_description
@@ -46,6 +47,8 @@ class _Setting(NamedTuple):
     metrics: Table
     evaluations: Table
     front: Table
+    visits: Table
+    archive: Table
     objectives: tuple[str, ...]  # columns of the front
     ref: tuple[float, ...] | None  # of the hypervolume
 
@@ -60,6 +63,9 @@ def report(*paths: str | os.PathLike[str], out: str | os.PathLike[str] | None = 
 
     Where preferences between answers were learned, `displacement.png` has the log-probability of those preferred and of
     the others, a panel for each of the best settings: both may fall while the margin between them grows.
+
+    Where the environment has a map, `visits.png` has how often evaluation was where, and of an algorithm that keeps an
+    archive of elites `archive.png` has their fitness: for each of the best settings, all seeds together.
 
     Where an algorithm keeps a front, hypervolume comes first among curves and scores, `front.png` has what all seeds of
     each setting have found together, and `front` lists that of the setting with the highest score.
@@ -113,6 +119,8 @@ def report(*paths: str | os.PathLike[str], out: str | os.PathLike[str] | None = 
 
     front, front_figure = _fronts([settings[index] for index in best], coloured, folder / "front.png")
     figures += front_figure
+    for name, unit, merge in (("visits", "visits", np.sum), ("archive", "fitness", np.max)):
+        figures += _heat_maps([settings[index] for index in best[:MAX_COLOURED]], name, unit, merge, folder)
     table = _markdown(rows, title, source) + (f"\n```\n{front}\n```\n" if front else "")
     (folder / "report.md").write_text(table + "".join(f"\n![{path.stem}]({path.name})\n" for path in figures))
     with open(folder / "scores.csv", "w", newline="") as file:
@@ -129,14 +137,15 @@ def _read(path: Path, run: str, *, several: bool) -> Iterator[_Setting]:
     description = stored_description(path)
     if description is None:
         raise ValueError(f"{path} is not a run directory: it has no config.json")
-    metrics, evaluations, front = (Table.read(path / f"{name}.csv") for name in ("metrics", "evaluations", "front"))
+    tables = [Table.read(path / f"{name}.csv") for name in ("metrics", "evaluations", "front", "visits", "archive")]
     objectives, ref = tuple(description.get("channels", ())), description.get("reference_point")
+    metrics = tables[0]
     if not len(metrics):
         raise ValueError(f"{path} has no log points yet")
     for setting, indices in _by_setting(description["members"]).items():
         chosen, seeds = dict(setting), tuple(description["members"][index]["seed"] for index in indices)
         written = {name: float(f"{value:.9g}") for name, value in chosen.items()}  # as tables round their numbers
-        parts = [table.where(**written) if len(table) else table for table in (metrics, evaluations, front)]
+        parts = [table.where(**written) if len(table) else table for table in tables]
         diverged: set[int] = set()
         if "diverged" in metrics.columns:
             diverged = {int(seed) for seed in parts[0].where(diverged=1)["seed"]}
@@ -295,6 +304,29 @@ def _fronts(settings: Sequence[_Setting], coloured: Sequence[str], path: Path) -
         return f"{heading}\n{table}", []
     drawn = {"": points} if len(sets) == 1 else {label: sets[label] for label in coloured if label in sets}
     return f"{heading}\n{table}", [plot_front(drawn, names, path, ref=found[0].ref)]
+
+
+def _heat_maps(
+    settings: Sequence[_Setting], name: str, unit: str, merge: Callable[..., Any], folder: Path
+) -> list[Path]:
+    """The picture of the settings that have such a map of the first one's size; cells of several seeds are merged."""
+    found = {setting.label: getattr(setting, name) for setting in settings if len(getattr(setting, name))}
+    if not found:
+        return []
+    size = {label: (int(table["width"][0]), int(table["height"][0])) for label, table in found.items()}
+    first = next(iter(size.values()))
+    values, filled = {}, {}
+    for label, table in found.items():
+        if size[label] != first:
+            continue
+        cell = np.ravel_multi_index((table["x"].astype(int), table["y"].astype(int)), first)
+        seen = [table["value"][cell == index] for index in range(first[0] * first[1])]
+        values[label] = np.array([merge(x) if x.size else 0.0 for x in seen]).reshape(first)
+        filled[label] = np.array([x.size > 0 for x in seen]).reshape(first)
+    if len(values) == 1:
+        values, filled = {"": next(iter(values.values()))}, {"": next(iter(filled.values()))}
+    path = folder / f"{name}.png"
+    return [plot_archive(values, filled, path, high=first, names=("", ""), unit=unit, title=name.capitalize())]
 
 
 def _points(setting: _Setting) -> np.ndarray:

@@ -7,6 +7,8 @@ Layout of a run directory::
     evaluations.csv          update, step, seed, <hyper-parameters>, return, return_std, length, finished
     timing.csv               update, step, seconds, steps_per_second
     front.csv                seed, <hyper-parameters>, <channels>; of algorithms that keep a front
+    visits.csv               seed, <hyper-parameters>, width, height, x, y, value; of environments with a map
+    archive.csv              the same; of algorithms that keep an archive of elites
     checkpoints/<update>/    algorithm state after that update, in orbax's format
     checkpoints/<update>.json    sizes and checksums of its files, written when it is complete
     lock                     held (flock) by the process that writes the run
@@ -25,6 +27,11 @@ An algorithm that has `front` gets `front.csv`, written anew at every checkpoint
 returns that a member has found. If the environment also has a `reference_point` with an entry for each channel,
 `metrics.csv` has the column `hypervolume`, that of the front at the log point (an estimate where the front is too
 large, see `rlx.runtime.front.measure`), and `config.json` has the `reference_point`.
+
+An environment that has a `map_shape`, the width and height of a map, and `info["place"]` (see `rlx.runtime.evaluate`)
+gets `visits.csv`, written anew at every evaluation: how many steps of its episodes led to each cell, counted from the
+left and from below. An algorithm with `heat_map` gets `archive.csv`, written anew at every checkpoint: the fitness in
+each filled cell.
 
 `config.json`::
 
