@@ -1,7 +1,7 @@
 """All exploration bonuses on the same tasks, with equal budgets:
 
   python -m benchmarks.exploration                    what is missing of results/, then RESULTS.md and steps.png
-  python -m benchmarks.exploration --only rnd icm     some bonuses
+  python -m benchmarks.exploration --only rnd icm     some bonuses; some tasks: --tasks "key and door"
   python -m benchmarks.exploration --quick            one update, two seeds, no timing; prints, writes nothing
   python -m benchmarks.exploration --report           the report of what there is
 
@@ -36,11 +36,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.exploration", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--only", nargs="+", choices=tuple(BONUSES), default=tuple(BONUSES), metavar="BONUS")
+    parser.add_argument("--tasks", nargs="+", choices=tuple(TASKS), default=tuple(TASKS), metavar="TASK")
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--report", action="store_true")
     options = parser.parse_args()
     shared = {"config": dataclasses.asdict(CONFIG), "weights": WEIGHTS}
-    for task in () if options.report else TASKS:
+    for task in () if options.report else options.tasks:
         for bonus in options.only:
             if options.quick:
                 print(f"{task}, {bonus}: {run(bonus, task, 1, SEEDS[:2]).seconds:.0f} s", flush=True)
@@ -55,7 +56,7 @@ def main() -> None:
         return
     said = {**shared, "task": TASKS[report.TIMED], "bonuses": tuple(BONUSES), "rounds": ROUNDS}
     file = FOLDER / "results" / "overhead.json"
-    if not options.report and not is_stored(file, said):
+    if set(options.tasks) == set(TASKS) and not options.report and not is_stored(file, said):
         store(file, said, {"taken": overhead(report.TIMED)})
     report.write(FOLDER)
 
