@@ -11,7 +11,7 @@ from rlx.envs.bandit import CategoricalBandit, GoldPool
 from rlx.envs.check import check_env
 from rlx.envs.diffusion import GaussianChain, Ring
 from rlx.envs.grid import GridWorld
-from rlx.envs.point import PointRobot
+from rlx.envs.point import PointMaze, PointRobot
 from rlx.envs.registry import make, names
 from rlx.envs.tabular import TabularMDP
 
@@ -22,6 +22,7 @@ __all__ = [
     "GoldPool",
     "GridWorld",
     "GymnaxEnv",
+    "PointMaze",
     "PointRobot",
     "Ring",
     "TabularMDP",

@@ -41,7 +41,7 @@ CLAIM = Claim(
     title="Discovering and Exploiting Sparse Rewards in a Learned Behavior Space",
     year=2023,
     cards=(61, 47),
-    environment=point_maze.ENVIRONMENT.format(radius=point_maze.RADIUS),
+    environment=point_maze.ENVIRONMENT,
     baseline="novelty search on final positions; TAXONS, which has no emitters",
     method="STAX: novelty or surprise in the code of an autoencoder of images, in turn with emitters",
     metric="share of 20 x 20 cells in which a kept solution ends; best reward of a kept one, mean of both goals",

@@ -42,7 +42,7 @@ CLAIM = Claim(
     title="Learning in Sparse Rewards Settings through Quality-Diversity Algorithms",
     year=2021,
     cards=(47,),
-    environment=point_maze.ENVIRONMENT.format(radius=point_maze.RADIUS),
+    environment=point_maze.ENVIRONMENT,
     baseline="novelty search on final positions, and survival by reward alone",
     method="SERENE: the same novelty search in turn with emitters from rewarded solutions",
     metric="share of 20 x 20 cells in which a kept solution ends; best reward of a kept one, mean of both goals",

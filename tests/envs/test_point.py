@@ -1,4 +1,4 @@
-"""The point robot: the interface, what it may not pass through, and the return that its docstring states."""
+"""The point robot and the point maze: the interface, what they may not pass through, and what pays."""
 
 from __future__ import annotations
 
@@ -7,10 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlx.envs import PointRobot, check_env, make
+from rlx.envs import PointMaze, PointRobot, check_env, make
+from rlx.envs.point import crosses
 
 
-@pytest.mark.parametrize(("name", "options"), [("point-goals-3", {"observe_goal": False}), ("point-obstacles-2", {})])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("point-goals-3", {"observe_goal": False}),
+        ("point-obstacles-2", {}),
+        ("point-maze", {"puck": (-0.5, 0.7)}),
+        ("point-patrols-2", {"image": True}),
+    ],
+)
 def test_the_interface(name, options):
     check_env(*make(f"rlx/{name}", **options))
 
@@ -80,3 +89,78 @@ def test_errors_name_the_argument():
         PointRobot([[0.0, 2.0]])
     with pytest.raises(ValueError, match="radius"):
         PointRobot([[0.0, 0.0]], [[0.1, 0.1]])
+
+
+def test_ways_cross_walls_where_lines_do():
+    """Random ways and walls, by solving for the point that both lines share."""
+    rng = np.random.default_rng(0)
+    way, wall = rng.uniform(-1, 1, (300, 2, 2)), rng.uniform(-1, 1, (300, 2, 2))
+    wanted = []
+    for (p, q), (a, b) in zip(way, wall, strict=True):
+        shares = np.linalg.solve(np.stack([q - p, a - b], 1), a - p)  # of the way and of the wall
+        wanted.append(np.all((shares > 0) & (shares < 1)))
+    got = jax.vmap(crosses)(jnp.asarray(way[:, 0]), jnp.asarray(way[:, 1]), jnp.asarray(wall[:, None]))
+    np.testing.assert_array_equal(got, wanted)
+    assert 0.1 < np.mean(wanted) < 0.5
+
+
+def test_stopping_on_a_wall_does_not_lead_through_it():
+    wall = jnp.array([[[0.0, -1.0], [0.0, 1.0]]])
+    left, on, right = jnp.array([-0.1, 0.0]), jnp.zeros(2), jnp.array([0.1, 0.0])
+    assert int(crosses(left, on, wall)) + int(crosses(on, right, wall)) == 1
+    assert int(crosses(right, on, wall)) + int(crosses(on, left, wall)) == 1
+
+
+def played(env, actions, **changes):
+    """States after each of `actions [T, 2]`, rewards, endings and info."""
+    params = env.default_params.replace(**changes)
+    _, first = env.reset_env(jax.random.key(0), params)
+
+    def forward(state, action):
+        obs, state, *rest = env.step_env(jax.random.key(0), state, action, params)
+        return state, (obs, state, *rest)
+
+    return jax.lax.scan(forward, first, jnp.asarray(actions, jnp.float32))[1]
+
+
+def test_the_maze_pays_for_its_discs_at_the_last_step():
+    env, _ = make("rlx/point-maze", max_steps_in_episode=9)
+    _, states, reward, terminated, _ = played(env, [*([[-0.25, -1.5]] * 8), [0.0, -4.0]], radius=0.5)
+    np.testing.assert_allclose(states.position[-1], [-0.7, -0.4], atol=1e-6)  # actions are cut
+    np.testing.assert_allclose(reward, [0] * 8 + [1 - 0.3 / 0.5], atol=1e-5)
+    assert not terminated.any()
+    np.testing.assert_allclose(env.payment(jnp.array([[-0.7, -0.7], [0.5, 0.515]])), [[0, 1], [0.75, 0]], atol=1e-5)
+
+
+def test_the_puck_goes_ahead_and_stops_what_pushes_it_into_a_border_or_a_wall():
+    env = PointMaze([[[0.5, -1.0], [0.5, 0.4]]], puck=(0.0, 0.0), start=(-0.5, 0.0))
+    obs, states, _, _, info = played(env, [[1.0, 0.0]] * 12)
+    np.testing.assert_allclose(states.puck[:, 0], np.clip(0.15 + np.arange(-4, 8) * 0.1, 0.0, 0.45), atol=1e-5)
+    np.testing.assert_array_equal(info["pushed"], [False] * 3 + [True] * 5 + [False] * 4)
+    np.testing.assert_array_equal(info["blocked"], [False] * 8 + [True] * 4)
+    np.testing.assert_array_equal(obs, np.concatenate([states.position, states.puck], 1))
+    up = PointMaze(puck=(0.02, 0.7), start=(0.0, 0.5))
+    _, states, _, _, info = played(up, [[0.0, 0.5]] * 6)
+    assert 0 < info["pushed"].sum() < 6
+    assert states.puck[:, 1].max() <= 1.0
+    gap = np.linalg.norm(states.puck - states.position, axis=1)
+    np.testing.assert_allclose(gap[info["pushed"]], 0.15, atol=1e-5)
+    assert states.puck[-1, 0] > 0.02  # it is not quite in the way, and gives way to the side
+
+
+def test_obstacles_on_patrol_end_the_episodes_that_they_touch():
+    env = PointMaze((), [[0.8, 0.0]], patrol=[[[0.0, 0.8], [0.0, -0.8]]], start=(-0.4, 0.0), period=8)
+    obs, states, _, terminated, _ = played(env, [[1.0, 0.0]] * 8)
+    np.testing.assert_allclose(obs[:, 3], [0.4, 0.0, -0.4, -0.8, -0.4, 0.0, 0.4, 0.8], atol=1e-6)
+    np.testing.assert_array_equal(terminated, np.hypot(states.position[:, 0], obs[:, 3] - states.position[:, 1]) < 0.2)
+    assert terminated.any()
+
+
+def test_errors_of_the_maze_name_the_argument():
+    for options, named in [
+        ({"wall": [[0.0, 1.0]]}, "wall"),
+        ({"goal": [[0.0, 2.0]]}, "goal"),
+        ({"puck": (0.0, 0.0), "puck_radius": 0.1}, "puck_radius"),
+    ]:
+        with pytest.raises(ValueError, match=named):
+            PointMaze(**options)
