@@ -40,9 +40,10 @@ BONUSES: dict[str, Callable[[], RewardSource] | None] = {
     "noveld": lambda: novelty("noveld"),
 }
 TASKS: dict[str, tuple[str, dict[str, Any]]] = {
-    **{f"DeepSea {n}": ("DeepSea-bsuite", {"size": n}) for n in (10, 20, 30, 50)},
-    "key and door": ("rlx/keydoor-15", {}),
-    "noisy TV": ("rlx/keydoor-15", {"noise": 32}),
+    **{f"DeepSea {n}": ("DeepSea-bsuite", {"size": n}) for n in (10, 20, 50)},
+    "key and door": ("rlx/keydoor-11", {}),
+    "noisy TV": ("rlx/keydoor-11", {"noise": 32}),
+    "vehicle": ("rlx/point-patrols-2", {"radius": 0.5}),
 }
 WEIGHTS = (2.0, 1.0)
 CONFIG = ppo.Config(num_envs=32, num_steps=128, learning_rate=1e-3, clip=0.1, value_clip=None)

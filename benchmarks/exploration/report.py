@@ -27,13 +27,15 @@ all on one core that others used too, with compilation.
 **Steps** are those until the first update ({update:,} steps) in which the episodes that end have a mean return above
 half of the best there is. Means over seeds in thousands, with 95 % bootstrap intervals; seeds that did not get there
 count with the whole budget, and how many did is said. **Overhead** is what the bonus adds to the processor time of an
-update of PPO alone (one seed, `rlx/keydoor-15`, one core): median over {rounds} interleaved rounds (lowest to highest).
+update of PPO alone (one seed, `rlx/keydoor-11`, one core): median over {rounds} interleaved rounds (lowest to highest).
 
 ![steps to solve](steps.png)
 
 DeepSea is gymnax's, with its one map of actions; each of its cells is observed as {code} random signs of its own, in
-place of a picture that is up to 20 times as large. `rlx/keydoor-15` needs 42 steps in a certain order of 120 allowed;
-the noisy television adds 32 random bits to each of its observations.
+place of a picture that is up to 20 times as large. `rlx/keydoor-11` needs 30 steps in a certain order of 100 allowed;
+the noisy television adds 32 random bits to each of its observations. The vehicle crosses the ways of two obstacles that
+go to and fro, whose touch ends the episode, and is paid at the last step for how near it is to a place behind them
+(`rlx/point-patrols-2`; continuous actions, radius .5).
 """
 
 Result = Mapping[str, Any]

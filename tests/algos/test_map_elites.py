@@ -12,18 +12,19 @@ import pytest
 from rlx.algos import map_elites
 from rlx.envs.scoring import planar_arm, projected_sphere
 from rlx.exploration import grid_cell
-from rlx.runtime import fit, train
+from rlx.runtime import Table, fit, train
+from rlx.runtime.report import report
 
 CONFIG = map_elites.Config(batch_size=64, num_emitters=4, iso=0.02, line=0.1, sigma=0.1, low=0.0, high=1.0, offset=-0.5)
 
 
-def make(config, **options):
+def make(config, num_cells=144, **options):
     return map_elites.make(
         config,
         lambda key, genome: planar_arm(genome),
         lambda key: jax.random.uniform(key, (4,)),
         lambda descriptor: grid_cell(descriptor, 0.0, 1.0, (12, 12)),
-        num_cells=144,
+        num_cells=num_cells,
         **options,
     )
 
@@ -60,6 +61,18 @@ def test_a_search_that_adds_nothing_starts_anew():
     search, _ = state.searches
     np.testing.assert_array_equal(search.mean, np.tile(state.archive.genome[0], (4, 1)))
     np.testing.assert_array_equal(search.sigma, np.full(4, config.sigma, np.float32))
+
+
+def test_the_archive_of_a_grid_is_drawn(tmp_path):
+    run = fit(make(CONFIG, (12, 12)), total_steps=64, out=tmp_path / "run", progress=False)
+    archive = run.state.archive
+    stored = Table.read(tmp_path / "run" / "archive.csv")
+    cell = np.ravel_multi_index((stored["x"].astype(int), stored["y"].astype(int)), (12, 12))
+    np.testing.assert_array_equal(cell, np.flatnonzero(archive.filled))
+    np.testing.assert_allclose(stored["value"], archive.fitness[archive.filled], rtol=1e-6)
+    assert "archive.png" in {file.name for file in report(tmp_path / "run").files}
+    with pytest.raises(ValueError, match="num_cells"):
+        make(CONFIG, (12, 0))
 
 
 def test_genomes_may_be_trees_and_the_best_acts():

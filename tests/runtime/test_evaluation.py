@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import toy
 
+from rlx.envs import make
 from rlx.runtime import evaluate
 from rlx.types import Policy
 
@@ -33,6 +34,23 @@ def test_discounted_returns():
     starts = 3 - np.asarray(result.lengths)
     np.testing.assert_allclose(result.returns[:, 0], [sum(0.5**t for t in range(3 - p)) for p in starts])
     np.testing.assert_allclose(result.returns[:, 1], [-sum(0.5**t * (p + 1 + t) for t in range(3 - p)) for p in starts])
+
+
+def test_visits_are_counted_where_steps_lead():
+    """Up and to the right from the lower left corner of an open room: the way, and no step after the goal."""
+    env, params = make("rlx/open-3", stay=True)
+    layout = jax.tree.map(jnp.zeros_like, params.layout)._replace(
+        start=jnp.zeros((3, 3), bool).at[2, 0].set(True),
+        goal=jnp.zeros((3, 3), bool).at[0, 2].set(True),
+        teleport=jnp.arange(9).reshape(3, 3),
+        room=jnp.full((3, 3), -1),
+    )
+    up_then_right = Policy(
+        lambda n: jnp.zeros(n, int), lambda key, obs, t, reset, greedy=False: (jnp.where(t < 2, 0, 3), t + 1)
+    )
+    result = evaluate(up_then_right, env, jax.random.key(0), 7, env_params=params.replace(layout=layout))
+    np.testing.assert_array_equal(result.visits, 7 * np.array([[0, 1, 1], [0, 0, 1], [0, 0, 1]]))
+    assert evaluate(always(0), ENV, jax.random.key(0), 2).visits is None
 
 
 def test_a_time_limit_finishes_an_episode():

@@ -10,6 +10,7 @@ import pytest
 import toy
 
 from rlx import runtime
+from rlx.runtime import report as report_module
 from rlx.runtime.report import report, summarise
 from rlx.runtime.statistics import bootstrap, interquartile_mean
 from rlx.runtime.table import Table
@@ -194,3 +195,18 @@ def test_likelihoods_of_preferred_answers_and_others_share_a_panel(tmp_path):
     assert "![displacement](displacement.png)" in (run / "report" / "report.md").read_text()
     other = write_run(tmp_path / "other", rows_of(lambda step, *_: {"log_prob": step}, seeds=1))
     assert "displacement.png" not in [path.name for path in report(other).files]
+
+
+def test_visits_of_all_seeds_are_added(tmp_path, monkeypatch):
+    run = write_run(tmp_path / "run", rows_of(lambda *_: {"episode_return": 1.0}, seeds=2), seeds=2)
+    (run / "visits.csv").write_text("seed,width,height,x,y,value\n0,2,3,1,0,4\n1,2,3,1,0,5\n1,2,3,0,2,1\n")
+    drawn = {}
+
+    def note(value, filled, path, **_):
+        drawn.update(value=value, filled=filled)
+        return path
+
+    monkeypatch.setattr(report_module, "plot_archive", note)
+    report(run)
+    np.testing.assert_array_equal(drawn["value"][""], [[0, 0, 1], [9, 0, 0]])
+    np.testing.assert_array_equal(drawn["filled"][""], [[False, False, True], [True, False, False]])
