@@ -9,10 +9,8 @@ its own under `.peers/`, made on first use.
 
 from __future__ import annotations
 
-import argparse
+import functools
 import json
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -28,6 +26,7 @@ from benchmarks.language.workload import (
     VOCABULARY,
     WIDTH,
 )
+from benchmarks.peers import turns
 from benchmarks.peers.environment import ROOT, run_worker
 from benchmarks.speed.report import machine, spread
 
@@ -51,7 +50,7 @@ on to its last token, so that both do the same work.
 - **score** shows that both do the like: the mean log-probability of sampled tokens, or the loss at the end.
 """
 
-Result = Mapping[str, Any]
+Result = turns.Result
 
 
 def markdown(results: Mapping[str, Mapping[str, Sequence[Result]]], about: Mapping[str, Any]) -> str:
@@ -62,54 +61,28 @@ def markdown(results: Mapping[str, Mapping[str, Sequence[Result]]], about: Mappi
 
 def table(part: str, sides: Mapping[str, Sequence[Result]]) -> str:
     """One part, a row for each side."""
-    rows = [
-        f"## {TITLES[part]}\n",
-        "| side | tokens/s | ratio | first (CPU-s) | peak memory (MiB) | score |",
-        "|---|---|---|---|---|---|",
-    ]
-    first = next(iter(sides.values()))
-    for side, rounds in sides.items():
-        errors = [result["error"] for result in rounds if "error" in result]
-        if errors:
-            rows.append(f"| {side} | did not run: {errors[0]} | | | | |")
-            continue
-        pairs = [(r["run"]["cpu_s"], f["run"]["cpu_s"]) for r, f in zip(rounds, first, strict=True) if "error" not in f]
-        cells = (
-            side,
-            spread([result["tokens"] / result["run"]["cpu_s"] for result in rounds]),
-            "1" if rounds is first else spread([theirs / ours for theirs, ours in pairs], ".1f"),
-            spread([result["compile"]["cpu_s"] for result in rounds], ".1f"),
-            spread([result["rss_mib"] for result in rounds]),
-            spread([result["score"] for result in rounds], ".3f"),
-        )
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows) + "\n"
+    more = {"score": lambda rounds: spread([result["score"] for result in rounds], ".3f")}
+    return turns.table(TITLES[part], sides, "tokens", "first", more, ".1f")
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="few steps, one round")
-    parser.add_argument("--no-peers", action="store_true", help="rlx alone; writes nothing")
-    parser.add_argument("--core", type=int, help="the core to pin to; default: the lowest allowed")
-    args = parser.parse_args(arguments)
-    core = min(os.sched_getaffinity(0)) if args.core is None else args.core
-    results: dict[str, dict[str, list[Any]]] = {}
+    options = turns.parse(__doc__, arguments)
+
+    def run(part: str, steps: int, side: str) -> dict[str, Any]:
+        module, peer = ("time_torch", "torch") if side == "pytorch" else ("own", None)
+        spec = {"part": part, "side": side, "steps": steps, "device": "cpu", "devices": 1, "cores": [options.core]}
+        return run_worker(f"benchmarks.language.{module}", peer, spec)
+
+    results = {}
     for part, (sides, tokens, steps) in PARTS.items():
-        steps = 3 if args.quick else steps
-        results[part] = {side: [] for side in sides if side != "pytorch" or not args.no_peers}
-        for number in range(1 if args.quick else args.rounds):
-            for side, rounds in results[part].items():
-                module, peer = ("time_torch", "torch") if side == "pytorch" else ("own", None)
-                spec = {"part": part, "side": side, "steps": steps, "device": "cpu", "devices": 1, "cores": [core]}
-                result = run_worker(f"benchmarks.language.{module}", peer, spec)
-                rounds.append({**result, "tokens": tokens * steps})
-                said = result.get("error") or f"{tokens * steps / result['run']['cpu_s']:,.0f} tokens a CPU second"
-                print(f"{part} round {number + 1} {side}: {said}", file=sys.stderr, flush=True)
+        steps = 3 if options.quick else steps
+        wanted = [side for side in sides if side != "pytorch" or not options.no_peers]
+        measure = functools.partial(run, part, steps)
+        results[part] = turns.take_turns(part, wanted, options.rounds, measure, tokens * steps, "tokens")
     about = machine()
     text = markdown(results, about)
     print(text)
-    if not (args.quick or args.no_peers):
+    if not (options.quick or options.no_peers):
         (FOLDER / "results.json").write_text(json.dumps({"machine": about, "results": results}) + "\n")
         (FOLDER / "RESULTS.md").write_text(text)
 

@@ -9,13 +9,12 @@ of their own under `.peers/`, made on first use.
 
 from __future__ import annotations
 
-import argparse
+import functools
 import json
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks.peers import turns
 from benchmarks.peers.environment import ROOT, run_worker
 from benchmarks.quality_diversity.workload import (
     ARCHIVES,
@@ -25,7 +24,7 @@ from benchmarks.quality_diversity.workload import (
     SIDES,
     WORKLOADS,
 )
-from benchmarks.speed.report import machine, spread
+from benchmarks.speed.report import machine
 
 FOLDER = ROOT / "benchmarks" / "quality_diversity"
 HEAD = """# Quality-diversity
@@ -41,7 +40,7 @@ the grid that the centroids are the middles of.
 - **coverage, QD-score** show that all sides do the like; qdax draws other random numbers.
 """
 
-Result = Mapping[str, Any]
+Result = turns.Result
 
 
 def markdown(
@@ -56,29 +55,12 @@ def markdown(
 def table(part: str, sides: Mapping[str, Sequence[Result]]) -> str:
     """One workload, a row for each side."""
     work = WORKLOADS[part]
-    rows = [
-        f"## {work.genes} genes, {work.side} x {work.side} cells, {work.updates:,} batches of {work.batch:,}\n",
-        "| side | evaluations/s | ratio | compile (CPU-s) | peak memory (MiB) | coverage | QD-score |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    first = next(iter(sides.values()))
-    for side, rounds in sides.items():
-        errors = [result["error"] for result in rounds if "error" in result]
-        if errors:
-            rows.append(f"| {side} | did not run: {errors[0]} | | | | | |")
-            continue
-        pairs = [(r["run"]["cpu_s"], f["run"]["cpu_s"]) for r, f in zip(rounds, first, strict=True) if "error" not in f]
-        cells = (
-            side,
-            spread([result["evaluations"] / result["run"]["cpu_s"] for result in rounds]),
-            "1" if rounds is first else spread([theirs / ours for theirs, ours in pairs], ".2f"),
-            spread([result["compile"]["cpu_s"] for result in rounds], ".1f"),
-            spread([result["rss_mib"] for result in rounds]),
-            f"{rounds[0]['coverage']:.3f}",
-            f"{rounds[0]['qd_score']:,.1f}",
-        )
-        rows.append("| " + " | ".join(cells) + " |")
-    return "\n".join(rows) + "\n"
+    more = {
+        "coverage": lambda rounds: f"{rounds[0]['coverage']:.3f}",
+        "QD-score": lambda rounds: f"{rounds[0]['qd_score']:,.1f}",
+    }
+    title = f"{work.genes} genes, {work.side} x {work.side} cells, {work.updates:,} batches of {work.batch:,}"
+    return turns.table(title, sides, "evaluations", "compile", more)
 
 
 def agreement(archives: Mapping[str, Result]) -> str:
@@ -101,37 +83,28 @@ def agreement(archives: Mapping[str, Result]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="few updates, one round")
-    parser.add_argument("--no-peers", action="store_true", help="rlx alone; writes nothing")
-    parser.add_argument("--core", type=int, help="the core to pin to; default: the lowest allowed")
-    args = parser.parse_args(arguments)
-    core = min(os.sched_getaffinity(0)) if args.core is None else args.core
+    options = turns.parse(__doc__, arguments)
 
     def run(part: str, side: str, updates: int = 0) -> dict[str, Any]:
         module, peer = ("own", None) if side.startswith("rlx") else ("time_qdax", "qdax")
-        spec = {"part": part, "side": side, "updates": updates, "device": "cpu", "devices": 1, "cores": [core]}
+        spec = {"part": part, "side": side, "updates": updates, "device": "cpu", "devices": 1, "cores": [options.core]}
         return run_worker(f"benchmarks.quality_diversity.{module}", peer, spec)
 
     def wanted(sides: Sequence[str]) -> list[str]:
-        return [side for side in sides if side.startswith("rlx") or not args.no_peers]
+        return [side for side in sides if side.startswith("rlx") or not options.no_peers]
 
     archives = {side: run("archive", side) for side in wanted(ARCHIVES)}
-    results: dict[str, dict[str, list[Any]]] = {}
+    results = {}
     for part, work in WORKLOADS.items():
-        updates = 20 if args.quick else work.updates
-        results[part] = {side: [] for side in wanted(SIDES)}
-        for number in range(1 if args.quick else args.rounds):
-            for side, rounds in results[part].items():
-                result = run(part, side, updates)
-                rounds.append({**result, "evaluations": updates * work.batch})
-                said = result.get("error") or f"{rounds[-1]['evaluations'] / result['run']['cpu_s']:,.0f} a CPU second"
-                print(f"{part} round {number + 1} {side}: {said}", file=sys.stderr, flush=True)
+        updates = 20 if options.quick else work.updates
+        measure = functools.partial(run, part, updates=updates)
+        results[part] = turns.take_turns(
+            part, wanted(SIDES), options.rounds, measure, updates * work.batch, "evaluations"
+        )
     about = machine()
     text = markdown(results, archives, about)
     print(text)
-    if not (args.quick or args.no_peers):
+    if not (options.quick or options.no_peers):
         (FOLDER / "results.json").write_text(json.dumps({"machine": about, "results": results}) + "\n")
         (FOLDER / "RESULTS.md").write_text(text)
 
