@@ -1,0 +1,110 @@
+"""Labels that come while the agent learns lead it through a maze; without the decay in an episode it farms one of them.
+
+PPO with the reward of the task (10 at the goal) and 0.4 for what an annotator calls helpful: taking the key, going
+through the door (each time, not only the first), reaching the goal. All other captions name the cell walked to, a bump
+or a room: most of what the annotator is asked about does not matter. It answers 8 questions in an update, about labels
+of captions ("retrieval": kept in a table; "classification": by a model) or about which of two is better ("ranking"). A
+caption pays less each time in an episode, by its number to the power -3.
+
+The paper trains on NetHack with a language model as the annotator; here the annotator is exact.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+import numpy as np
+
+from benchmarks.claims.claim import Claim, Condition
+from benchmarks.claims.rnd_keydoor import CONFIG, ENV, alone
+from rlx.algos import ppo
+from rlx.envs import make as make_env
+from rlx.envs.grid import DOOR, GOAL, KEY, NONE
+from rlx.exploration import labelled_events, learned_labels, scripted_annotator, scripted_comparer
+from rlx.pareto import linear
+from rlx.reward import extrinsic, stack
+from rlx.runtime import sweep
+from rlx.types import Algorithm, Array, RewardSource, Transition
+
+GRID, PARAMS = make_env(ENV)
+CELLS, EVENTS = GRID.height * GRID.width, len(GRID.events)
+CAPTIONS = EVENTS + CELLS  # what is no event is "walked to cell c"
+HELPFUL = np.isin(np.arange(CAPTIONS), (KEY, DOOR, GOAL))
+WEIGHTS = (10.0, 0.4)  # of the task's reward and of labels
+RATE, DECAY = 8, 3.0
+WINDOW = 10  # updates: success is the mean over the last ones
+ARMS = ("ppo", "retrieval", "classification", "ranking", "retrieval without decay")
+
+
+def caption(batch: Transition) -> Array:
+    """Going through the door is one each time, not only the first."""
+    event = GRID.event(batch.obs, batch.action, PARAMS)
+    before, cell = (jnp.argmax(obs[..., :CELLS], axis=-1) for obs in (batch.obs, batch.next_obs))
+    event = jnp.where(PARAMS.layout.door.ravel()[cell] & (cell != before), DOOR, event)
+    return jnp.where(event == NONE, EVENTS + cell, event)
+
+
+def features() -> np.ndarray:
+    """`[E, D]` of captions: the event, or that it is a cell and where."""
+    place = 2.0 * np.stack(np.divmod(np.arange(CELLS), GRID.width), axis=1) / (GRID.width - 1) - 1.0
+    kind = np.eye(EVENTS + 1)[np.minimum(np.arange(CAPTIONS), EVENTS)]
+    return np.concatenate([kind, np.concatenate([np.zeros((EVENTS, 2)), place])], axis=1)
+
+
+def labels(arm: str) -> RewardSource:
+    if arm == "ranking":
+        return learned_labels(
+            caption, CAPTIONS, scripted_comparer(HELPFUL), model="ranking", features=features(), rate=RATE, decay=DECAY
+        )
+    annotator = scripted_annotator(HELPFUL[:, None])
+    if arm == "classification":
+        return learned_labels(caption, CAPTIONS, annotator, features=features(), rate=RATE, decay=DECAY)
+    return labelled_events(caption, CAPTIONS, annotator, rate=RATE, decay=0.0 if "without" in arm else DECAY)
+
+
+def maker(arm: str):
+    def make(config: ppo.Config) -> Algorithm:
+        if arm == "ppo":
+            return alone(config)
+        return ppo.make(config, GRID, PARAMS, rewards=stack(extrinsic(), labels(arm)), weighting=linear(WEIGHTS))
+
+    return make
+
+
+def run(seeds: Sequence[int], updates: int, arms: Sequence[str] = ARMS) -> dict[str, list[float]]:
+    samples = {}
+    steps = CONFIG.num_envs * CONFIG.num_steps
+    for arm in arms:
+        table = sweep(
+            maker(arm), CONFIG, total_steps=updates * steps, seeds=seeds, batch="map", log_every=steps, progress=False
+        ).table
+        column = "episode_return" if arm == "ppo" else "episode_return/reward"
+        curves = [np.nan_to_num(table.where(seed=seed)[column]) for seed in seeds]
+        samples[arm] = [float(curve[-WINDOW:].mean()) for curve in curves]
+        first = [int(np.argmax(curve > 0.5)) + 1 if (curve > 0.5).any() else np.inf for curve in curves]
+        samples[f"{arm}: first update with success above 0.5"] = first
+    return samples
+
+
+CLAIM = Claim(
+    name="online_labels",
+    title="Online Intrinsic Rewards for Decision Making Agents from Large Language Model Feedback",
+    year=2024,
+    cards=(3,),
+    environment=f"{ENV}: key, door and goal, at least 42 steps in a certain order, 120 allowed",
+    baseline="PPO without labels; with labels that pay each time",
+    method="PPO with labels that come while it learns and pay less each time in an episode, as a second channel",
+    metric=f"share of episodes that reach the goal, in the last {WINDOW} updates",
+    conditions=(
+        Condition("success with retrieval, over none", "retrieval", "ppo", 0.5),
+        Condition("success with classification, over none", "classification", "ppo", 0.5),
+        Condition("success with ranking, over none", "ranking", "ppo", 0.5),
+        Condition("success, over labels without decay, which are farmed", "retrieval", "retrieval without decay", 0.5),
+    ),
+    settings={"config": dataclasses.asdict(CONFIG), "weights": WEIGHTS, "rate": RATE, "decay": DECAY},
+    updates=80,
+    steps_per_update=CONFIG.num_envs * CONFIG.num_steps,
+    run=run,
+)
