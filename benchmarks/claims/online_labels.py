@@ -33,7 +33,7 @@ CELLS, EVENTS = GRID.height * GRID.width, len(GRID.events)
 CAPTIONS = EVENTS + CELLS  # what is no event is "walked to cell c"
 HELPFUL = np.isin(np.arange(CAPTIONS), (KEY, DOOR, GOAL))
 WEIGHTS = (10.0, 0.4)  # of the task's reward and of labels
-RATE, DECAY = 8, 3.0
+RATE, QUEUE, DECAY = 64, 256, 3.0
 WINDOW = 10  # updates: success is the mean over the last ones
 ARMS = ("ppo", "retrieval", "classification", "ranking", "retrieval without decay")
 
@@ -56,12 +56,21 @@ def features() -> np.ndarray:
 def labels(arm: str) -> RewardSource:
     if arm == "ranking":
         return learned_labels(
-            caption, CAPTIONS, scripted_comparer(HELPFUL), model="ranking", features=features(), rate=RATE, decay=DECAY
+            caption,
+            CAPTIONS,
+            scripted_comparer(HELPFUL),
+            model="ranking",
+            features=features(),
+            rate=RATE,
+            capacity=QUEUE,
+            decay=DECAY,
         )
     annotator = scripted_annotator(HELPFUL[:, None])
     if arm == "classification":
-        return learned_labels(caption, CAPTIONS, annotator, features=features(), rate=RATE, decay=DECAY)
-    return labelled_events(caption, CAPTIONS, annotator, rate=RATE, decay=0.0 if "without" in arm else DECAY)
+        return learned_labels(caption, CAPTIONS, annotator, features=features(), rate=RATE, capacity=QUEUE, decay=DECAY)
+    return labelled_events(
+        caption, CAPTIONS, annotator, rate=RATE, capacity=QUEUE, decay=0.0 if "without" in arm else DECAY
+    )
 
 
 def maker(arm: str):

@@ -8,6 +8,7 @@ Rewards are read from the table. `scripted_annotator` stands in for all who answ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -204,7 +205,7 @@ def scripted_annotator(
 
 
 def scripted_comparer(
-    utility: Array, *, scale: Array | float = jnp.inf, coverage: Array | float = 1.0, latency: int = 0
+    utility: Array, *, scale: Array | float = math.inf, coverage: Array | float = 1.0, latency: int = 0
 ) -> Annotator:
     """A stand-in for annotators that compare: whether the first of two captions is the better one.
 
@@ -219,7 +220,8 @@ def scripted_comparer(
     check.rank("utility", utility, 1)
     check.in_range("coverage", coverage, 0.0, 1.0)
     check.count("latency", latency, 0)
-    check.require(not jnp.any(jnp.asarray(scale) < 0), "scale", scale, "not negative")
+    if not (isinstance(scale, float) and scale == math.inf):
+        check.in_range("scale", scale, 0.0)
     utility = jnp.asarray(utility, jnp.float32)
     ahead = (utility[:, None] - utility).ravel()
 
