@@ -12,6 +12,8 @@ actions reaches.
 
 In the paper language models name, compose and judge goals in a text game, and a policy is trained; here sets of events
 take the place of sentences, nobody errs, and replay with random steps that of the policy.
+
+Tried on seeds 0 to 4 with 100 and 600 episodes; nothing was changed after that.
 """
 
 from __future__ import annotations

@@ -21,7 +21,7 @@ from benchmarks.claims.claim import Claim, Condition
 from benchmarks.claims.rnd_keydoor import CONFIG, ENV, alone
 from rlx.algos import ppo
 from rlx.envs import make as make_env
-from rlx.envs.grid import DOOR, GOAL, KEY, NONE
+from rlx.envs.grid import DOOR, GOAL, KEY
 from rlx.exploration import labelled_events, learned_labels, scripted_annotator, scripted_comparer
 from rlx.pareto import linear
 from rlx.reward import extrinsic, stack
@@ -30,27 +30,42 @@ from rlx.types import Algorithm, Array, RewardSource, Transition
 
 GRID, PARAMS = make_env(ENV)
 CELLS, EVENTS = GRID.height * GRID.width, len(GRID.events)
-CAPTIONS = EVENTS + CELLS  # what is no event is "walked to cell c"
-HELPFUL = np.isin(np.arange(CAPTIONS), (KEY, DOOR, GOAL))
-WEIGHTS = (10.0, 0.4)  # of the task's reward and of labels
+SEEN = ("key", "door", "goal")  # captions of being near them, the last that applies
+CAPTIONS = EVENTS + len(SEEN) + CELLS  # what is none of these is "walked to cell c"
+HELPFUL = np.isin(np.arange(CAPTIONS), (KEY, DOOR, GOAL, *(EVENTS + np.arange(len(SEEN)))))
+SIGHT = 3  # cells, along either axis
+WEIGHTS = (2.0, 1.0)  # of the task's reward and of labels
 RATE, QUEUE, DECAY = 64, 256, 3.0
 WINDOW = 10  # updates: success is the mean over the last ones
 ARMS = ("ppo", "retrieval", "classification", "ranking", "retrieval without decay")
 
 
+def near(name: str) -> np.ndarray:
+    """bool `[cells]`."""
+    place = np.argwhere(getattr(PARAMS.layout, name))[0]
+    return (np.abs(np.argwhere(np.ones((GRID.height, GRID.width))) - place).max(1) <= SIGHT).astype(bool)
+
+
 def caption(batch: Transition) -> Array:
-    """Going through the door is one each time, not only the first."""
+    """Going through the door is one each time, not only the first; a key that has been taken is not seen."""
     event = GRID.event(batch.obs, batch.action, PARAMS)
     before, cell = (jnp.argmax(obs[..., :CELLS], axis=-1) for obs in (batch.obs, batch.next_obs))
     event = jnp.where(PARAMS.layout.door.ravel()[cell] & (cell != before), DOOR, event)
-    return jnp.where(event == NONE, EVENTS + cell, event)
+    said = EVENTS + len(SEEN) + cell
+    for i, name in enumerate(SEEN):
+        there = jnp.asarray(near(name))[cell]
+        if name == "key":
+            there &= batch.next_obs[..., CELLS] < 0.5
+        said = jnp.where(there, EVENTS + i, said)
+    return jnp.where(jnp.isin(event, jnp.array((KEY, DOOR, GOAL))), event, said)
 
 
 def features() -> np.ndarray:
-    """`[E, D]` of captions: the event, or that it is a cell and where."""
+    """`[E, D]` of captions: which one, or that it is a cell and where."""
     place = 2.0 * np.stack(np.divmod(np.arange(CELLS), GRID.width), axis=1) / (GRID.width - 1) - 1.0
-    kind = np.eye(EVENTS + 1)[np.minimum(np.arange(CAPTIONS), EVENTS)]
-    return np.concatenate([kind, np.concatenate([np.zeros((EVENTS, 2)), place])], axis=1)
+    others = CAPTIONS - CELLS
+    kind = np.eye(others + 1)[np.minimum(np.arange(CAPTIONS), others)]
+    return np.concatenate([kind, np.concatenate([np.zeros((others, 2)), place])], axis=1)
 
 
 def labels(arm: str) -> RewardSource:
