@@ -149,15 +149,15 @@ def learned_labels(
                 each = optax.sigmoid_binary_cross_entropy(score[row], (label > 0.5).astype(jnp.float32))
             return jnp.where(queue.known.any(), each.mean(), 0.0)
 
-        def step(carry: tuple[PyTree, PyTree], key: Array) -> tuple[tuple[PyTree, PyTree], Array]:
+        def step(carry: tuple[PyTree, PyTree], row: Array) -> tuple[tuple[PyTree, PyTree], Array]:
             params, opt_state = carry
-            found = jax.value_and_grad(loss)(params, draw_true(key, queue.known, (batch_size,)))
+            found = jax.value_and_grad(loss)(params, row)
             value, grads = found if axis_name is None else jax.lax.pmean(found, axis_name)
             updates, opt_state = optimiser.update(grads, opt_state, params)
             return (optax.apply_updates(params, updates), opt_state), value
 
-        keys = jax.random.split(key, num_steps)
-        (params, opt_state), losses = jax.lax.scan(step, (state.params, state.optimiser), keys)
+        rows = draw_true(key, queue.known, (num_steps, batch_size))
+        (params, opt_state), losses = jax.lax.scan(step, (state.params, state.optimiser), rows)
         counts = {"known": queue.known, "waiting": queue.waiting >= 0}
         metrics = {name: jnp.sum(x, dtype=jnp.float32) for name, x in counts.items()}
         return state._replace(params=params, optimiser=opt_state), {**metrics, "loss": losses.mean()}
