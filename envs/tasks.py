@@ -23,7 +23,7 @@ class TaskParams(NamedTuple):
         return jnp.max(self.tasks.max_steps_in_episode)
 
     def task(self, index: Array) -> Any:
-        return jax.tree.map(lambda x: x[index], self.tasks)
+        return jax.tree.map(lambda x: jnp.asarray(x)[index], self.tasks)
 
 
 class Tasks(WrapperWithMemory):

@@ -11,14 +11,16 @@ from rlx.envs import check_env, grid
 from rlx.envs.tasks import TaskParams, Tasks
 
 GRID = grid.GridWorld(grid.open_room(3), observation="image")
+DEFAULT = jax.tree.map(np.asarray, GRID.default_params)
 PARAMS = [
-    GRID.default_params.replace(
-        layout=GRID.default_params.layout._replace(wall=jnp.arange(9).reshape(3, 3) == wall),
-        max_steps_in_episode=jnp.int32(steps),
+    DEFAULT.replace(
+        layout=DEFAULT.layout._replace(wall=np.arange(9).reshape(3, 3) == wall),
+        max_steps_in_episode=np.int32(steps),
     )
     for wall, steps in ((4, 3), (1, 4), (3, 5))
 ]
-TASKS = jax.tree.map(lambda *x: jnp.stack(x), *PARAMS)
+TASKS = jax.tree.map(lambda *x: np.stack(x), *PARAMS)
+MOVE = jax.jit(GRID.step_env)
 
 
 @pytest.mark.parametrize("probability", [None, jnp.array([0.0, 3.0, 1.0])])
@@ -36,21 +38,21 @@ def test_an_episode_is_that_of_its_task(probability):
 
         return obs, state, jax.lax.scan(step, state, jax.random.split(key, 6))[1]
 
-    first, state, steps = jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(0), 300))
-    task = np.asarray(state.memory)
+    episodes = jax.jit(jax.vmap(episode))(jax.random.split(jax.random.key(0), 300))
+    first, state, steps = jax.tree.map(np.asarray, episodes)
+    task = state.memory
     share = np.ones(3) / 3 if probability is None else np.asarray(probability) / 4
     np.testing.assert_allclose(np.bincount(task, minlength=3) / 300, share, atol=0.1)
-    move = jax.jit(GRID.step_env)
-    for i in [*np.flatnonzero(task == 1)[:1], *np.flatnonzero(task == 2)[:1]]:
-        inner, own = jax.tree.map(lambda x, i=i: x[i], state.inner), PARAMS[task[i]]
+    for number in (1, 2):
+        i, own = int(np.argmax(task == number)), PARAMS[number]
+        inner = jax.tree.map(lambda x, i=i: x[i], state.inner)
         np.testing.assert_array_equal(first[i][..., grid.PLANES.index("wall")], own.layout.wall)
         for t in range(6):
-            seen, reward, terminated, truncated, number, action = (x[i, t] for x in steps)
-            wanted, inner, paid, ended, _ = move(jax.random.key(0), inner, action, own)
+            seen, reward, terminated, truncated, named, action = (x[i, t] for x in steps)
+            wanted, inner, paid, ended, _ = MOVE(jax.random.key(0), inner, action, own)
             np.testing.assert_array_equal(seen, wanted)
-            assert (float(reward), bool(terminated)) == (float(paid), bool(ended))
-            assert bool(truncated) == (t + 1 >= int(own.max_steps_in_episode))
-            assert int(number) == task[i]
+            assert (reward, terminated, named) == (paid, ended, number)
+            assert truncated == (t + 1 >= own.max_steps_in_episode)
     assert int(params.max_steps_in_episode) == 5
 
 
