@@ -10,10 +10,12 @@ Differs from the paper, which trains a transformer: here it is a gated recurrent
 arms is so short that a greedy posterior mean comes near to the optimum: that a discount of 0 costs nothing is weak
 evidence. The paper's third condition, long-horizon credit in extended tasks, is not tested.
 
-Tuned on seeds 0 and 1, in four rounds. With a discount of 0.9 the network learned too slowly for this budget: 0.54 to
-0.65 for learning rates of 3e-3 to 1e-2, traces of 0.3 and 0.9, 300 to 800 updates, with and without a decay of the rate
-and a separate value of the state, where a discount of 0 reached 0.71. So the full agent has a discount of 0.5 (0.72
-after 800 updates), and the one of 0.9 is reported without a condition.
+Tuned on seeds 0 to 2, in five rounds. With a discount of 0.9 the network learns too slowly for this budget: 0.54 to
+0.65 for learning rates of 3e-3 to 1e-2, one-step targets and traces of 0.3 to 0.9, 300 to 800 updates, with and without
+a decay of the rate, a separate value of the state and a value of what comes after the block, where a discount of 0
+reached 0.71 to 0.72; with batches of 128, a rate of 3e-3, one-step targets and 1500 updates, six times as costly, it
+came to 0.70 on one seed. So the full agent has a discount of 0.5 (0.72 after 800 updates with one-step targets), and
+the one of 0.9 is reported without a condition.
 """
 
 from __future__ import annotations
@@ -29,10 +31,10 @@ import optax
 
 from benchmarks.claims.claim import Claim, Condition
 from rlx.types import Array, PyTree
-from rlx.value import dueling, lambda_returns, td_loss
+from rlx.value import dueling, td_loss
 
 ARMS, PULLS, BATCH, UNITS = 5, 30, 64, 32
-LEARNING_RATE, LAMBDA = 5e-3, 0.9  # the rate falls linearly to 0
+LEARNING_RATE = 5e-3  # falls linearly to 0
 EPSILON = (0.5, 0.05)  # at the start and at the end, linearly
 BLOCKS = 4096  # to judge on
 VARIANTS = {  # discount, memory, recurrence of the task in training
@@ -83,7 +85,7 @@ def play(params: PyTree, key: Array, blocks: int, epsilon: Array | float, rememb
 
 
 def loss(params: PyTree, inputs: Array, arm: Array, reward: Array, discount: Array, remembers: Array) -> Array:
-    """Q(lambda) over the whole block, which ends with its last pull."""
+    """Q-learning over the whole block, which ends with its last pull."""
 
     def read(memory: Array, last: Array) -> tuple[Array, Array]:
         after, value = step(params, memory, last)
@@ -92,7 +94,7 @@ def loss(params: PyTree, inputs: Array, arm: Array, reward: Array, discount: Arr
     _, value = jax.lax.scan(read, jnp.zeros((inputs.shape[1], UNITS)), inputs)
     best = jnp.concatenate([value[1:].max(-1), jnp.zeros_like(reward[:1])])
     goes_on = (jnp.arange(PULLS) < PULLS - 1)[:, None]
-    target = lambda_returns(best, reward, discount * goes_on, LAMBDA, jnp.zeros(reward.shape, bool))
+    target = reward + discount * goes_on * best
     return td_loss(jnp.take_along_axis(value, arm[..., None], -1)[..., 0], target).mean()
 
 
@@ -162,11 +164,10 @@ CLAIM = Claim(
         "batch": BATCH,
         "units": UNITS,
         "learning_rate": f"{LEARNING_RATE}, falling linearly to 0",
-        "lambda": LAMBDA,
         "epsilon": EPSILON,
         "variants": VARIANTS,
     },
-    updates=500,
+    updates=800,
     steps_per_update=BATCH * PULLS,
     run=run,
 )

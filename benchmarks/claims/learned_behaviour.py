@@ -15,23 +15,18 @@ from benchmarks.claims import point_maze
 from benchmarks.claims.claim import Claim, Condition
 from rlx.algos import novelty_search
 
-CONFIG = novelty_search.Config(generations=25)
 LEARNED = {"criterion": "either"}
-CLIMBING = {"emitters": True, "founder_scale": point_maze.GENES**-0.5}
 AUTOENCODER = {"code": 10, "hidden": 64, "learning_rate": 1e-3, "num_steps": 50, "batch_size": 64}
 VARIANTS = {
     "true positions": ({}, None),
     "random code": ({}, novelty_search.autoencoder(**AUTOENCODER, trained=False)),
     "taxons": (LEARNED, novelty_search.autoencoder(**AUTOENCODER)),
-    "stax": (LEARNED | CLIMBING, novelty_search.autoencoder(**AUTOENCODER)),
+    "stax": (LEARNED | point_maze.CLIMBING, novelty_search.autoencoder(**AUTOENCODER)),
 }
 
 
 def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
-    samples = {}
-    for name, (changes, space) in VARIANTS.items():
-        found = point_maze.search(dataclasses.replace(CONFIG, **changes), space, seeds, updates)
-        samples |= {f"{name}: {measure}": values for measure, values in found.items()}
+    samples = point_maze.compare(VARIANTS, seeds, updates)
     samples["true positions: 0.8 of the coverage"] = [0.8 * x for x in samples["true positions: coverage"]]
     return samples
 
@@ -44,7 +39,7 @@ CLAIM = Claim(
     environment=point_maze.ENVIRONMENT,
     baseline="novelty search on final positions; TAXONS, which has no emitters",
     method="STAX: novelty or surprise in the code of an autoencoder of images, in turn with emitters",
-    metric="share of 20 x 20 cells in which a kept solution ends; best reward of a kept one, mean of both goals",
+    metric=point_maze.METRIC,
     conditions=(
         Condition(
             "coverage of TAXONS over 0.8 of novelty search's on true positions",
@@ -53,8 +48,12 @@ CLAIM = Claim(
         ),
         Condition("reward of STAX over that of TAXONS", "stax: reward", "taxons: reward", 0.05),
     ),
-    settings={"config": dataclasses.asdict(CONFIG), "learned": LEARNED | CLIMBING, "autoencoder": AUTOENCODER},
-    updates=20,
-    steps_per_update=2 * CONFIG.population * CONFIG.generations,
+    settings={
+        "config": dataclasses.asdict(point_maze.CONFIG),
+        "learned": LEARNED | point_maze.CLIMBING,
+        "autoencoder": AUTOENCODER,
+    },
+    updates=point_maze.UPDATES,
+    steps_per_update=point_maze.EVALUATIONS,
     run=run,
 )

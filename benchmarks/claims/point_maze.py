@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -16,6 +17,10 @@ from rlx.exploration import grid_cell
 from rlx.runtime import train
 
 GENES = 2 * 8 + 8 + 8 * 2 + 2
+CONFIG = novelty_search.Config(generations=25)
+CLIMBING = {"emitters": True, "founder_scale": GENES**-0.5}
+UPDATES, EVALUATIONS = 20, 2 * CONFIG.population * CONFIG.generations  # in all, and of each
+METRIC = "share of 20 x 20 cells in which a kept solution ends; best reward of a kept one, mean of both goals"
 SIDE = 20  # cells of the coverage
 MAZE, PARAMS = make("rlx/point-maze")
 ENVIRONMENT = (
@@ -88,3 +93,16 @@ def search(
     keys = jnp.stack([jax.random.key(seed) for seed in seeds])
     coverage, reward = jax.jit(lambda keys: jax.lax.map(run, keys))(keys)
     return {"coverage": np.asarray(coverage).tolist(), "reward": np.asarray(reward).tolist()}
+
+
+def compare(
+    variants: Mapping[str, tuple[Mapping[str, Any], novelty_search.BehaviourSpace | None]],
+    seeds: Sequence[int],
+    updates: int,
+) -> dict[str, list[float]]:
+    """`search` for each of several changes to the settings and behaviour spaces: `"name: measure"` of each seed."""
+    return {
+        f"{name}: {measure}": values
+        for name, (changes, space) in variants.items()
+        for measure, values in search(dataclasses.replace(CONFIG, **changes), space, seeds, updates).items()
+    }

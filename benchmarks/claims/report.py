@@ -30,6 +30,7 @@ MACHINERY = (
     "reward_model",
     "ring",
     "segments",
+    "task_grid",
     "token_policies",
 )
 

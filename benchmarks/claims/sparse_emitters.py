@@ -16,23 +16,17 @@ from collections.abc import Sequence
 
 from benchmarks.claims import point_maze
 from benchmarks.claims.claim import Claim, Condition
-from rlx.algos import novelty_search
 
-CONFIG = novelty_search.Config(generations=25)
-SCALE = point_maze.GENES**-0.5
 VARIANTS = {
     "reward only": {"criterion": "reward"},
     "ns": {},
-    "serene": {"emitters": True, "founder_scale": SCALE},
+    "serene": point_maze.CLIMBING,
     "serene, published step": {"emitters": True},
 }
 
 
 def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
-    samples = {}
-    for name, changes in VARIANTS.items():
-        found = point_maze.search(dataclasses.replace(CONFIG, **changes), None, seeds, updates)
-        samples |= {f"{name}: {measure}": values for measure, values in found.items()}
+    samples = point_maze.compare({name: (changes, None) for name, changes in VARIANTS.items()}, seeds, updates)
     samples["ns: nine tenths of the coverage"] = [0.9 * value for value in samples["ns: coverage"]]
     return samples
 
@@ -45,7 +39,7 @@ CLAIM = Claim(
     environment=point_maze.ENVIRONMENT,
     baseline="novelty search on final positions, and survival by reward alone",
     method="SERENE: the same novelty search in turn with emitters from rewarded solutions",
-    metric="share of 20 x 20 cells in which a kept solution ends; best reward of a kept one, mean of both goals",
+    metric=point_maze.METRIC,
     conditions=(
         Condition("coverage of novelty search over that of reward", "ns: coverage", "reward only: coverage", 0.05),
         Condition("reward of SERENE over that of novelty search", "serene: reward", "ns: reward", 0.05),
@@ -55,8 +49,8 @@ CLAIM = Claim(
             "ns: nine tenths of the coverage",
         ),
     ),
-    settings={"config": dataclasses.asdict(CONFIG), "variants": VARIANTS},
-    updates=20,
-    steps_per_update=2 * CONFIG.population * CONFIG.generations,
+    settings={"config": dataclasses.asdict(point_maze.CONFIG), "variants": VARIANTS},
+    updates=point_maze.UPDATES,
+    steps_per_update=point_maze.EVALUATIONS,
     run=run,
 )

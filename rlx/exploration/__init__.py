@@ -10,6 +10,7 @@ from rlx.exploration.annotation import (
     pop_captions,
     push_captions,
     scripted_annotator,
+    scripted_comparer,
     store_labels,
 )
 from rlx.exploration.count import count_bonus, elliptical_bonus, elliptical_update, pseudo_count, simhash
@@ -54,6 +55,7 @@ from rlx.exploration.graph import (
     update_cells,
 )
 from rlx.exploration.information import belief_update, information_gain
+from rlx.exploration.label_model import learned_labels
 from rlx.exploration.memory import EpisodeMemory, episodic_count, ngu_bonus, novelty_gate, remember
 from rlx.exploration.quality_diversity import (
     ArchiveMetrics,
@@ -137,6 +139,7 @@ __all__ = [
     "label_count",
     "label_reward",
     "labelled_events",
+    "learned_labels",
     "marginal_gains",
     "nearest_neighbours",
     "ngu_bonus",
@@ -153,6 +156,7 @@ __all__ = [
     "rnd",
     "sample_elites",
     "scripted_annotator",
+    "scripted_comparer",
     "search_points",
     "shortest_paths",
     "simhash",

@@ -8,6 +8,7 @@ Rewards are read from the table. `scripted_annotator` stands in for all who answ
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -198,8 +199,46 @@ def scripted_annotator(
     check.rank("truth", truth, 2)
     check.count("latency", latency, 0)
 
+    return late_annotator(
+        lambda key: noisy_labels(key, truth, tpr=tpr, fpr=fpr, coverage=coverage), jnp.shape(truth)[1], latency
+    )
+
+
+def scripted_comparer(
+    utility: Array, *, scale: Array | float = math.inf, coverage: Array | float = 1.0, latency: int = 0
+) -> Annotator:
+    """A stand-in for annotators that compare: whether the first of two captions is the better one.
+
+        Pr[1] = sigmoid(scale (u_i - u_j)),   0.5 where u_i = u_j
+
+    For `utility [E]` its captions are the `E^2` questions `i E + j`, its one label is 1 where i is better, else 0. What
+    it says of a question is drawn once, in `init`; it goes with what it says of `j E + i` only without noise.
+
+    Raises:
+      ValueError: for a utility that is not a vector, a negative scale, a coverage outside [0, 1], a negative latency.
+    """
+    check.rank("utility", utility, 1)
+    check.in_range("coverage", coverage, 0.0, 1.0)
+    check.count("latency", latency, 0)
+    if not (isinstance(scale, float) and scale == math.inf):
+        check.in_range("scale", scale, 0.0)
+    utility = jnp.asarray(utility, jnp.float32)
+    ahead = (utility[:, None] - utility).ravel()
+
+    def draw(key: Array) -> tuple[Array, Array]:
+        answer_key, valid_key = jax.random.split(key)
+        chosen = jax.random.bernoulli(answer_key, jax.nn.sigmoid(jnp.where(ahead == 0, 0.0, scale * ahead)))
+        label = jnp.where(ahead == 0, 0.5, chosen)[:, None]
+        return label, jax.random.bernoulli(valid_key, coverage, ahead.shape)
+
+    return late_annotator(draw, 1, latency)
+
+
+def late_annotator(draw: Callable[[Array], tuple[Array, Array]], labels: int, latency: int) -> Annotator:
+    """Says what `draw(key) -> ([E, G], bool [E])` gave, `latency` questions after it was asked."""
+
     def init(key: Array, num: int) -> PyTree:
-        return *noisy_labels(key, truth, tpr=tpr, fpr=fpr, coverage=coverage), jnp.full((latency, num), -1, jnp.int32)
+        return *draw(key), jnp.full((latency, num), -1, jnp.int32)
 
     def ask(state: PyTree, caption: Array, content: PyTree) -> tuple[Answers, PyTree]:
         del content
@@ -209,7 +248,36 @@ def scripted_annotator(
         answers = Answers(due, label[due].astype(jnp.float32), valid[due])
         return answers, (label, valid, under_way[1:])
 
-    return Annotator(init, ask, jnp.shape(truth)[1])
+    return Annotator(init, ask, labels)
+
+
+def exchange(
+    queue: AnnotationQueue,
+    memory: PyTree,
+    annotator: Annotator,
+    new: tuple[Array, PyTree],
+    rate: int,
+    axis_name: str | None,
+) -> tuple[AnnotationQueue, PyTree]:
+    """The queue and the annotator's state once `new` captions wait, `rate` are asked and answers are stored."""
+    if axis_name is not None:
+        new = jax.lax.all_gather(new, axis_name, tiled=True)
+    queue, asked, shown = pop_captions(push_captions(queue, *new), rate)
+    answers, memory = annotator.ask(memory, asked, shown)
+    return store_labels(queue, answers), memory
+
+
+def pay(
+    label: Array, caption: Array, batch: Transition, start: Array, weight: Array | None, decay: Array | float
+) -> tuple[Array, Array]:
+    """`label_reward` `[T, B, 1]` of the labels `[E, G]` of captions `[T, B]`, and the counts `[B, E]` to go on from."""
+    num = len(label)
+    happened = caption[..., None] == jnp.arange(num)
+    count, after = label_count(happened, batch.terminated | batch.truncated, start)
+    row = jnp.clip(caption, 0, num - 1)
+    said = jnp.where(happened.any(-1, keepdims=True), label[row], 0.0)
+    times = jnp.broadcast_to(jnp.take_along_axis(count, row[..., None], -1), said.shape)
+    return label_reward(said, times, weight, decay=decay)[..., None], after
 
 
 class LabelState(NamedTuple):
@@ -259,7 +327,7 @@ def labelled_events(
       ValueError: for sizes below 1, or a `rate` above the capacity.
 
     Source: Zheng et al., "Online Intrinsic Rewards for Decision Making Agents from Large Language Model Feedback"
-    (2024), its retrieval variant.
+    (2024), its retrieval variant; for the others see `learned_labels`.
     """
     for label, number in (("num_captions", num_captions), ("rate", rate), ("capacity", capacity)):
         check.count(label, number)
@@ -278,18 +346,9 @@ def labelled_events(
         said = caption(batch)
         new = said, None if content is None else content(batch)
         flat = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), new)
-        if axis_name is not None:
-            flat = jax.lax.all_gather(flat, axis_name, tiled=True)
-        queue, asked, shown = pop_captions(push_captions(state.queue, *flat), rate)
-        answers, memory = annotator.ask(state.annotator, asked, shown)
-        queue = store_labels(queue, answers)
-
-        happened = said[..., None] == jnp.arange(num_captions)
-        count, after = label_count(happened, batch.terminated | batch.truncated, state.count)
-        row = jnp.clip(said, 0, num_captions - 1)
-        label = jnp.where(happened.any(-1, keepdims=True), queue.label[row], 0.0)
-        times = jnp.broadcast_to(jnp.take_along_axis(count, row[..., None], -1), label.shape)
-        return label_reward(label, times, weight, decay=decay)[..., None], LabelState(queue, memory, after)
+        queue, memory = exchange(state.queue, state.annotator, annotator, flat, rate, axis_name)
+        rewards, count = pay(queue.label, said, batch, state.count, weight, decay)
+        return rewards, LabelState(queue, memory, count)
 
     def update(state: LabelState, batch: Transition, key: Array) -> tuple[LabelState, dict[str, Any]]:
         del batch, key

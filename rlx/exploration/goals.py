@@ -339,7 +339,8 @@ def goal_prob(
     - "window": to `floor + 1[low <= p <= high]`: neither too hard nor too easy; a goal never tried is in the window
     - "least_tried": uniform among those with the fewest tries
 
-    A half of the window without a try has a success rate of 0.
+    A half of the window without a try has a success rate of 0. What a proposer sees of the place is a mask too: goals
+    that cannot be pursued there are not valid.
 
     Shapes: bool `[G, H]` (the newest last), int `[G]`, bool `[G]` -> `[G]`, of sum 1, or 0 without a valid goal.
 
@@ -353,7 +354,9 @@ def goal_prob(
       ValueError: for an unknown rule, a window below 2, or shapes that do not fit.
 
     Source: Baranes and Oudeyer, "Active Learning of Inverse Models with Intrinsically Motivated Goal Exploration in
-    Robots" (2013); Florensa et al., "Automatic Goal Generation for Reinforcement Learning Agents" (2018) for "window".
+    Robots" (2013); Florensa et al., "Automatic Goal Generation for Reinforcement Learning Agents" (2018) for "window";
+    Zhou et al., "Proposer-Agent-Evaluator (PAE): Autonomous Skill Discovery for Foundation Model Internet Agents"
+    (2024) for proposals in context.
     """
     check.require(rule in get_args(GoalRule), "rule", rule, f"one of {get_args(GoalRule)}")
     check.rank("outcomes", outcomes, 2)

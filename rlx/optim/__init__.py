@@ -1,7 +1,8 @@
-"""Optimisation of what gradients do not reach: models of costly functions, and where to evaluate them next."""
+"""Optimisation of what gradients do not reach: models of costly functions, where to evaluate them next, populations."""
 
 from rlx.optim.acquisition import expected_improvement, variable_fidelity_improvement
 from rlx.optim.gaussian_process import CoKriging, cokriging_log_likelihood, cokriging_posterior, fit_cokriging
+from rlx.optim.population import population_step
 
 __all__ = [
     "CoKriging",
@@ -9,5 +10,6 @@ __all__ = [
     "cokriging_posterior",
     "expected_improvement",
     "fit_cokriging",
+    "population_step",
     "variable_fidelity_improvement",
 ]

@@ -4,6 +4,7 @@ import dataclasses
 import functools
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -15,7 +16,7 @@ from rlx.nets import Inputs, Network
 from rlx.pareto import exponentiated_gradient, from_gram, min_norm_weights
 from rlx.reward import chain, extrinsic, stack
 from rlx.space import Box, Discrete, MultiDiscrete
-from rlx.types import Channel, Weighting
+from rlx.types import Channel, RewardSource, Weighting
 
 SMALL = ppo.Config(num_envs=8, num_steps=8, num_minibatches=2, learning_rate=3e-3, hidden=(16,))
 
@@ -131,6 +132,30 @@ def test_sum_of_channels_is_the_sum_of_rewards():
     )
     np.testing.assert_allclose(metrics["episode_return"].total[:, 0], metrics["episode_return"].total[:, 1], rtol=1e-6)
     assert mean_return(metrics, 5).sum() > 0.95
+
+
+@pytest.mark.parametrize("added", [False, True], ids=["channels", "sum"])
+def test_no_stream_drowns_another_where_channels_are_normalised(added):
+    """Several critics do not see how large a stream is; of a sum the largest is all that is learned."""
+    channels = (Channel("sum"),) if added else (Channel("first"), Channel("second"))
+
+    def learned(scales):
+        def compute(state, batch, key):
+            rewards = batch.action * scales  # for either component of the action
+            return rewards.sum(-1, keepdims=True) if added else rewards, state
+
+        rewards = RewardSource(lambda *_: (), compute, lambda state, *_: (state, {}), channels)
+        config = dataclasses.replace(SMALL, normalise_reward=True, normalise_channels=not added)
+        state, _ = train(ppo.make(config, Tiny(MultiDiscrete((2, 2))), rewards=rewards), 2)
+        return jax.flatten_util.ravel_pytree(state.params["actor"])[0]
+
+    alike, large, alone = jax.vmap(learned)(jnp.array([[1.0, 1.0], [1.0, 2.0**10], [0.0, 1.0]]))
+    to_alike, to_alone = (float(jnp.abs(large - x).mean()) for x in (alike, alone))
+    if added:
+        assert to_alone < 1e-4 < 1e-3 < to_alike
+    else:
+        np.testing.assert_allclose(large, alike, atol=1e-5)
+        assert to_alone > 1e-3
 
 
 def test_gram_of_opposed_channels():

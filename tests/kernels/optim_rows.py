@@ -2,7 +2,7 @@
 
 import jax
 import numpy as np
-from row import FAR, B, N, Row, integers, mask, normal, uniform
+from row import FAR, B, N, Row, flags, integers, mask, normal, uniform
 
 from rlx import optim
 
@@ -40,6 +40,10 @@ ROWS = {
         lambda seed, **x: optim.fit_cokriging(jax.random.key(seed), **x, num_fidelities=2, restarts=2, steps=3),
         dict(seed=integers(9), x=uniform(0, 1, N, 2), fidelity=integers(2, N), y=normal(N), valid=mask(N)),
         stopped=("x", "y"),
+    ),
+    "population_step": Row(
+        lambda seed, **x: optim.population_step(jax.random.key(seed), **x),
+        dict(seed=integers(9), better=flags(N, N), hyper=normal(N, 2), factor=uniform(1, 2)),
     ),
     "expected_improvement": Row(
         optim.expected_improvement,
