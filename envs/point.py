@@ -16,6 +16,7 @@ from rlx.types import Array
 FACTORS = ("distance", "energy", "clearance", "speed")
 PIXELS = 16  # of an image, along either side
 BLUR = 2.0 / PIXELS  # of a spot in it: a pixel
+MAP = (20, 20)  # cells of the square, in which visits are counted
 
 
 @jax.tree_util.register_dataclass
@@ -51,7 +52,7 @@ class PointRobot:
     is put on the rim, and loses its velocity into it. The reward is `weight @ factor` with four factors of a step, also
     in `info["factor"]`: distance from the goal, energy `|a|^2`, clearance (distance from the nearest rim, at most
     `sight`) and speed `|v|`. By default it is minus the distance. Observed are position, velocity as a share of
-    `speed` and, with `observe_goal`, the goal's position.
+    `speed` and, with `observe_goal`, the goal's position. `info["place"]` is its cell of `map_shape`.
 
     Known optimum: with the default weights and without obstacles in between, straight on at full speed and to stop
     there; `bound` has its return, which is reached without inertia (if the last step is a shorter one).
@@ -67,6 +68,7 @@ class PointRobot:
       ValueError: for shapes that do not fit, or a goal outside of the square.
     """
 
+    map_shape = MAP
     is_truncated = at_time_limit
     reset = reset
     step = step
@@ -104,7 +106,8 @@ class PointRobot:
         clearance = jnp.maximum(jnp.min(rims, initial=params.sight), 0.0)
         factor = jnp.stack([distance, jnp.sum(action**2), clearance, jnp.linalg.norm(velocity)])
         reward = params.weight @ factor
-        return self._observe(state, params), state, reward, distance < params.goal_radius, {"factor": factor}
+        info = {"factor": factor, "place": _place(position)}
+        return self._observe(state, params), state, reward, distance < params.goal_radius, info
 
     def observation_space(self, params: Any = None) -> space.Box:
         del params
@@ -207,7 +210,8 @@ class PointMaze:
     distance of d from its centre; at all others, and elsewhere, it is 0. A puck is a second point that goes ahead of
     the first, at a distance of `puck_radius` (across walls too); a step that would push it through a wall or out of the
     square is not made. Obstacles go to and fro at a constant speed; to touch one ends the episode. `info` has
-    `blocked`, whether the step was not made, and `pushed`, whether the puck moved.
+    `blocked`, whether the step was not made, `pushed`, whether the puck moved, and `place`, the point's cell of
+    `map_shape`.
 
     Observed are the positions of the point, the puck and the obstacles, one after the other, or an image with a blurred
     spot at each: `[PIXELS, PIXELS, 1 to 3]`, a channel for each kind that there is.
@@ -226,6 +230,7 @@ class PointMaze:
       ValueError: for shapes that do not fit, points outside of the square, or a puck that a single step could go past.
     """
 
+    map_shape = MAP
     is_truncated = at_time_limit
     reset = reset
     step = step
@@ -270,8 +275,9 @@ class PointMaze:
             puck = position + ahead * jnp.maximum(params.puck_radius / distance, 1.0)
             blocked |= crosses(state.puck, puck, params.wall) | jnp.any(jnp.abs(puck) > 1.0)
             puck = jnp.where(blocked | (distance >= params.puck_radius), state.puck, puck)
-        info = {"blocked": blocked, "pushed": jnp.any(puck != state.puck)}
+        pushed = jnp.any(puck != state.puck)
         state = MazeState(jnp.where(blocked, state.position, position), puck, state.time + 1)
+        info = {"blocked": blocked, "pushed": pushed, "place": _place(state.position)}
         distance = jnp.linalg.norm(state.position - _to_and_fro(state.time, params), axis=-1)
         pays = state.time >= params.max_steps_in_episode
         reward = jnp.where(pays, jnp.sum(self.payment(state.position, params)), 0.0)
@@ -321,6 +327,12 @@ def spots(points: Array) -> Array:
     middle = (jnp.arange(PIXELS) + 0.5) / PIXELS * 2 - 1
     along = jnp.exp(-0.5 * jnp.square((points[..., None] - middle) / BLUR))  # [N, 2, PIXELS]
     return jnp.max(along[:, 0, :, None] * along[:, 1, None, :], axis=0)
+
+
+def _place(position: Array) -> Array:
+    """The cell of `MAP`, int32 `[2]`."""
+    size = jnp.array(MAP)
+    return jnp.clip(((position + 1) / 2 * size).astype(jnp.int32), 0, size - 1)
 
 
 def _to_and_fro(time: Array, params: MazeParams) -> Array:
