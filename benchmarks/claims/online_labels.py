@@ -30,7 +30,8 @@ from benchmarks.claims.claim import Claim, Condition
 from rlx.algos import ppo
 from rlx.envs import make as make_env
 from rlx.envs.grid import DOOR, GOAL, KEY
-from rlx.exploration import labelled_events, learned_labels, scripted_annotator, scripted_comparer
+from rlx.exploration import labelled_events, scripted_annotator, scripted_comparer
+from rlx.exploration.labels import learned_labels
 from rlx.pareto import linear
 from rlx.reward import extrinsic, stack
 from rlx.runtime import sweep

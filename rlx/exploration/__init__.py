@@ -55,7 +55,6 @@ from rlx.exploration.graph import (
     update_cells,
 )
 from rlx.exploration.information import belief_update, information_gain
-from rlx.exploration.label_model import learned_labels
 from rlx.exploration.memory import EpisodeMemory, episodic_count, ngu_bonus, novelty_gate, remember
 from rlx.exploration.quality_diversity import (
     ArchiveMetrics,
@@ -139,7 +138,6 @@ __all__ = [
     "label_count",
     "label_reward",
     "labelled_events",
-    "learned_labels",
     "marginal_gains",
     "nearest_neighbours",
     "ngu_bonus",

@@ -327,7 +327,7 @@ def labelled_events(
       ValueError: for sizes below 1, or a `rate` above the capacity.
 
     Source: Zheng et al., "Online Intrinsic Rewards for Decision Making Agents from Large Language Model Feedback"
-    (2024), its retrieval variant; for the others see `learned_labels`.
+    (2024), its retrieval variant; for the others see `rlx.exploration.labels`.
     """
     for label, number in (("num_captions", num_captions), ("rate", rate), ("capacity", capacity)):
         check.count(label, number)

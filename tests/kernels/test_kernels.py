@@ -74,7 +74,6 @@ COMPONENTS = {  # reward sources and their transforms, running statistics, weigh
     "init_moments",
     "labelled_events",
     "lagrangian",
-    "learned_labels",
     "linear",
     "merge_moments",
     "normalise",

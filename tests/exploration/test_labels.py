@@ -14,10 +14,10 @@ from rlx.exploration import (
     Annotator,
     Answers,
     labelled_events,
-    learned_labels,
     scripted_annotator,
     scripted_comparer,
 )
+from rlx.exploration.labels import learned_labels
 from rlx.pareto import linear
 from rlx.reward import extrinsic, stack
 from rlx.space import Box, Discrete
