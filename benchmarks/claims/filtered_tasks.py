@@ -160,7 +160,8 @@ def trial(seed: int, stages: int) -> dict[str, Array]:
     init_key, judge_key, key = jax.random.split(jax.random.key(seed), 3)
     test = held_out()
     state = begin(init_key, test)
-    states, cost, shares = dict.fromkeys(ARMS, state), 0.0, []
+    states: dict[str, PyTree] = dict.fromkeys(ARMS, state)
+    cost, shares = 0.0, []
     for task_key, play_key, start_key in jax.random.split(key, (stages, 3)):
         tasks, control, control_steps = draw_tasks(task_key)
         found, steps = play(states["filtered"], play_key, tasks)

@@ -20,6 +20,7 @@ with a learning rate of 1e-3 reached the goal on neither in 60 updates. The two 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 
 import jax.numpy as jnp
@@ -43,7 +44,7 @@ GRID, PARAMS = make_env(ENV)
 CELLS, EVENTS = GRID.height * GRID.width, len(GRID.events)
 SEEN = ("key", "door", "goal")  # captions of being near them, the last that applies
 CAPTIONS = EVENTS + len(SEEN) + CELLS  # what is none of these is "walked to cell c"
-HELPFUL = np.isin(np.arange(CAPTIONS), (KEY, DOOR, GOAL, *(EVENTS + np.arange(len(SEEN)))))
+HELPFUL = np.isin(np.arange(CAPTIONS), [KEY, DOOR, GOAL, *range(EVENTS, EVENTS + len(SEEN))])
 SIGHT = 3  # cells, along either axis
 WEIGHTS = (2.0, 1.0)  # of the task's reward and of labels
 RATE, QUEUE, DECAY = 64, 256, 3.0
@@ -79,17 +80,24 @@ def features() -> np.ndarray:
     return np.concatenate([kind, np.concatenate([np.zeros((others, 2)), place])], axis=1)
 
 
-MODEL = dict(features=features(), learning_rate=3e-3)
-
-
 def labels(arm: str) -> RewardSource:
-    common = dict(rate=RATE, capacity=QUEUE, decay=0.0 if "without decay" in arm else DECAY)
+    decay = 0.0 if "without decay" in arm else DECAY
+    model = functools.partial(
+        learned_labels,
+        caption,
+        CAPTIONS,
+        features=jnp.asarray(features()),
+        learning_rate=3e-3,
+        rate=RATE,
+        capacity=QUEUE,
+        decay=decay,
+    )
+    annotator = scripted_annotator(jnp.asarray(HELPFUL)[:, None])
     if arm == "ranking":
-        return learned_labels(caption, CAPTIONS, scripted_comparer(HELPFUL), model="ranking", **MODEL, **common)
-    annotator = scripted_annotator(HELPFUL[:, None])
+        return model(scripted_comparer(jnp.asarray(HELPFUL)), model="ranking")
     if arm == "classification":
-        return learned_labels(caption, CAPTIONS, annotator, **MODEL, **common)
-    return labelled_events(caption, CAPTIONS, annotator, **common)
+        return model(annotator)
+    return labelled_events(caption, CAPTIONS, annotator, rate=RATE, capacity=QUEUE, decay=decay)
 
 
 def maker(arm: str):

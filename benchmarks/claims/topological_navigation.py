@@ -86,9 +86,9 @@ def follow(
     def option(carry: tuple, key: Array) -> tuple[tuple, Step]:
         _, graph, _, node, goal = carry
         way = choose(graph, node, goal)
-        (q, *carry, _), seen = jax.lax.scan(step, (*carry, way), jax.random.split(key, OPTION))
+        (q, *others, _), seen = jax.lax.scan(step, (*carry, way), jax.random.split(key, OPTION))
         q, _ = jax.lax.scan(learn, q, seen, reverse=True)
-        return (q, *carry), seen
+        return (q, *others), seen
 
     _, first = ENV.reset_env(key, PARAMS)
     graph, node, _ = topo_graph_update(init_graph(NODES, 2), place(first.cell), -1)
@@ -113,9 +113,9 @@ def flat(key: Array, choices: int, bonus: Array | float, optimism: Array | float
         return q.at[seen.cell, seen.action].set(target), None
 
     def option(carry: tuple, key: Array) -> tuple[tuple, Step]:
-        (q, *carry), seen = jax.lax.scan(step, carry, jax.random.split(key, OPTION))
+        (q, *others), seen = jax.lax.scan(step, carry, jax.random.split(key, OPTION))
         q, _ = jax.lax.scan(learn, q, seen, reverse=True)
-        return (q, *carry), seen
+        return (q, *others), seen
 
     _, first = ENV.reset_env(key, PARAMS)
     start = jnp.full((CELLS, 4), optimism * bonus / (1 - DISCOUNT)), jnp.zeros(CELLS), first

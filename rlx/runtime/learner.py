@@ -114,7 +114,7 @@ class Evaluator:
     def __init__(self, population: Population, identity: PyTree, env: Environment, env_params: Any, episodes: int):
         self._population, self._identity, self._env = population, identity, env
 
-        def evaluate_one(own: PyTree, update: jax.Array) -> dict[str, jax.Array]:
+        def evaluate_one(own: PyTree, update: jax.Array) -> dict[str, jax.Array | None]:
             state, (seed, hyper) = own
             key = jax.random.fold_in(jax.random.fold_in(jax.random.key(seed), EVALUATION), update)
             result = evaluate(population.make(hyper).policy(state), env, key, episodes, env_params=env_params)
