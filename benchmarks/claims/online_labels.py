@@ -46,6 +46,7 @@ SEEN = ("key", "door", "goal")  # captions of being near them, the last that app
 CAPTIONS = EVENTS + len(SEEN) + CELLS  # what is none of these is "walked to cell c"
 HELPFUL = np.isin(np.arange(CAPTIONS), [KEY, DOOR, GOAL, *range(EVENTS, EVENTS + len(SEEN))])
 SIGHT = 3  # cells, along either axis
+LEARNING_RATE = 3e-3  # of models of labels
 WEIGHTS = (2.0, 1.0)  # of the task's reward and of labels
 RATE, QUEUE, DECAY = 64, 256, 3.0
 WINDOW = 10  # updates: success is the mean over the last ones
@@ -87,7 +88,7 @@ def labels(arm: str) -> RewardSource:
         caption,
         CAPTIONS,
         features=jnp.asarray(features()),
-        learning_rate=3e-3,
+        learning_rate=LEARNING_RATE,
         rate=RATE,
         capacity=QUEUE,
         decay=decay,
@@ -144,7 +145,7 @@ CLAIM = Claim(
         "queue": QUEUE,
         "decay": DECAY,
         "sight": SIGHT,
-        "learning_rate": MODEL["learning_rate"],
+        "learning_rate": LEARNING_RATE,
     },
     updates=40,
     steps_per_update=CONFIG.num_envs * CONFIG.num_steps,
