@@ -22,7 +22,7 @@ HEAD = """# Exploration bonuses side by side
 Written by `python -m benchmarks.exploration`. PPO with each bonus as a channel of its own, on tasks that pay at their
 end only; the same settings everywhere, the sources' defaults (`comparison.py`), nothing tuned. {seeds} seeds (from 1000
 on), all seeds of a cell in one vmapped program, at most {budget:,} environment steps each; {minutes:.0f} minutes in
-all on one core that others used too, with compilation.
+all on two cores that others used too, with compilation.
 
 **Steps** are those until the first update ({update:,} steps) in which the episodes that end have a mean return above
 half of the best there is. Means over seeds in thousands, with 95 % bootstrap intervals; seeds that did not get there
@@ -116,7 +116,7 @@ def draw(results: Mapping[tuple[str, str], Result], path: Path) -> None:
     from matplotlib.figure import Figure
 
     style: Any = {**STYLE, "axes.grid.axis": "both"}
-    columns = 4
+    columns = 3
     rows = -(-len(TASKS) // columns)
     with mpl.rc_context(style):
         figure = Figure(figsize=(3.1 * columns + 1, 0.28 * len(BONUSES) * rows + 1.6 * rows), layout="constrained")
@@ -135,12 +135,13 @@ def draw(results: Mapping[tuple[str, str], Result], path: Path) -> None:
                 axis.plot([low, high], [height, height], color=colour, linewidth=2)
                 axis.plot(value, height, "o", color=colour, markersize=5)
                 if count < len(steps):
+                    left = 2e3 * value > BUDGET
                     axis.annotate(
                         f"{count} of {len(steps)}",
-                        (low, height),
-                        (-6, 0),
+                        (low if left else high, height),
+                        (-6 if left else 6, 0),
                         textcoords="offset points",
-                        ha="right",
+                        ha="right" if left else "left",
                         va="center",
                         fontsize=8,
                         color="#777777",
