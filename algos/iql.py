@@ -21,6 +21,7 @@ from rlx import check
 from rlx.nets import Network, prepare
 from rlx.nets.distribution import LOG_STD_RANGE, action_bounds, action_distribution, mask_logits
 from rlx.policy import awr_weights
+from rlx.runtime.log import check_log
 from rlx.runtime.problem import initial_weights, pose
 from rlx.space import Box
 from rlx.types import Algorithm, Array, Environment, Policy, PyTree, RewardSource, Transition, Weighting
@@ -187,7 +188,7 @@ def make(
     def update(state: State, data: Transition | None = None) -> tuple[State, dict[str, Any]]:
         if data is None:
             raise ValueError("data must be a log, a Transition with leaves [T, B, ...]; got None: fit(..., data=log)")
-        check.rank("data.terminated", data.terminated, 2)
+        check_log(data, obs_space, action_space)
         key, sample_key = jax.random.split(state.key)
         step, reward = sample(state, data, sample_key)
         grads, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_critic, step, reward)
