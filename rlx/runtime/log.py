@@ -95,7 +95,7 @@ def log_of_episodes(episodes: Iterable[Mapping[str, Any]]) -> Transition:
     Args:
       episodes: each with `obs`, leaves `[L + 1, ...]` with the last observation; `action` `[L, ...]`; `reward` `[L]` or
         `[L, K]`; `terminated`, whether it ended in a terminal state: a bool, or `[L]` of them, of which the last one
-        counts; and `log_prob` `[L]` where it is known. The last step of one that did not terminate is marked as truncated.
+        counts; and `log_prob` `[L]` where it is known. The last step of one that did not terminate is marked as cut.
 
     Raises:
       ValueError: without episodes, for one without a step, or one whose entries differ in length.
@@ -117,7 +117,7 @@ def log_of_episodes(episodes: Iterable[Mapping[str, Any]]) -> Transition:
         ):
             check.require(len(array) == wanted, f"{name}: the length of {what}", len(array), f"{wanted}, as of reward")
         ends = np.arange(length) == length - 1
-        terminated = ends & bool(np.ravel(episode["terminated"])[-1])
+        terminated: Any = ends & bool(np.ravel(episode["terminated"])[-1])
         before, after = jax.tree.map(lambda x: x[:-1], obs), jax.tree.map(lambda x: x[1:], obs)
         parts.append(Transition(before, action, log_prob, reward, terminated, ends & ~terminated, after))
     check.require(bool(parts), "episodes", "none", "at least one")
@@ -157,12 +157,13 @@ def save_log(path: str | os.PathLike[str], log: Transition) -> None:
     """
     path = _npz(path)
     check_log(log)
-    arrays = {
+    arrays: dict[str, Any] = {"format": np.asarray(FORMAT)}
+    arrays |= {
         f"{field}{name}": np.asarray(leaf) for field, value in log._asdict().items() for name, leaf in _leaves(value)
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
-        np.savez(file, format=np.asarray(FORMAT), **arrays)
+        np.savez(file, **arrays)
 
 
 def load_log(path: str | os.PathLike[str], env: Environment | None = None, env_params: Any = None) -> Transition:
@@ -270,7 +271,7 @@ def _leaves(value: PyTree) -> list[tuple[str, Any]]:
     return [(f"/{name}{path}", leaf) for name, inner in value.items() for path, leaf in _leaves(inner)]
 
 
-def _narrow(array: Any) -> np.ndarray:
+def _narrow(array: Any) -> Any:
     """In the 32 bits that the accelerator has."""
     array = np.asarray(array)
     narrow = {"f8": np.float32, "i8": np.int32, "u8": np.uint32}.get(array.dtype.str[1:])
