@@ -17,6 +17,7 @@ number is the goal's, or for finite spaces that they are the same state.
 from __future__ import annotations
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 
