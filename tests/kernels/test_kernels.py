@@ -96,6 +96,7 @@ HOST_ONLY = {
     "policy_evaluation",
     "simplex_grid",
     "soft_value_iteration",
+    "step_distances",
     "successor_measure",
     "value_iteration",
 }

@@ -1,5 +1,6 @@
 """Rows of `rlx.value`."""
 
+import jax
 import numpy as np
 from row import FAR, LOGITS, A, B, Row, T, constant, flags, integers, mask, normal, simplex, targets, uniform
 
@@ -146,5 +147,124 @@ ROWS = {
         discount=uniform(0, 1, B, 3),
         weights=simplex(B, 2, 3),
         mask=mask(B, 2, A),
+    ),
+    "goal_advantage": targets(
+        value.goal_advantage,
+        value=normal(2, B),
+        next_value=normal(2, B),
+        reached=flags(B),
+        discount=uniform(0, 1),
+    ),
+    "goal_target": targets(value.goal_target, next_value=normal(2, B), reached=flags(B), discount=uniform(0, 1)),
+    "gc_value_loss": Row(
+        value.gc_value_loss,
+        dict(
+            value=normal(2, B),
+            next_value=normal(2, B),
+            reached=flags(B),
+            level=uniform(0.5, 1),
+            discount=uniform(0, 1),
+            advantage=normal(B),
+        ),
+        differentiated=("value",),
+        stopped=("next_value", "advantage"),
+        extremes={"value": np.stack([FAR, -FAR])},
+    ),
+    "episode_end": Row(value.episode_end, {"done": flags(T, B)}),
+    "option_end": Row(
+        lambda index, goal: value.option_end(index, goal, index + 3, 2), dict(index=integers(5, B), goal=integers(8, B))
+    ),
+    "relabel_goals": Row(
+        lambda seed, index, discount: value.relabel_goals(jax.random.key(seed), index, index + 3, 8, discount),
+        dict(seed=integers(9), index=integers(5, B), discount=uniform(0.5, 0.9)),
+    ),
+    "relabel_prob": Row(
+        lambda index, discount: value.relabel_prob(index, index + 3, 8, discount),
+        dict(index=integers(5, B), discount=uniform(0.5, 0.9)),
+        stopped=("discount",),
+    ),
+    "hilbert_value": Row(
+        value.hilbert_value,
+        dict(embedding=normal(B, 4), goal_embedding=normal(B, 4)),
+        differentiated=("embedding", "goal_embedding"),
+        extremes={"embedding": np.zeros((B, 4)), "goal_embedding": np.zeros((B, 4))},
+    ),
+    "directional_reward": Row(
+        value.directional_reward,
+        dict(embedding=normal(B, 4), next_embedding=normal(B, 4), task=normal(B, 4)),
+        differentiated=("task",),
+        stopped=("embedding", "next_embedding"),
+    ),
+    "multilinear_value": Row(
+        value.multilinear_value,
+        dict(embedding=normal(B, 4), outcome=normal(B, 4), gate=normal(B, 4), left=normal(4, 2), right=normal(4, 2)),
+        differentiated=("embedding", "outcome", "gate", "left", "right"),
+    ),
+    "forward_backward_loss": Row(
+        value.forward_backward_loss,
+        dict(
+            forward=normal(2, B, 4),
+            backward=normal(B, 4),
+            target_forward=normal(2, B, 4),
+            target_backward=normal(B, 4),
+            discount=uniform(0, 1, B),
+        ),
+        differentiated=("forward", "backward"),
+        stopped=("target_forward", "target_backward"),
+        extremes={"backward": np.outer(FAR, np.ones(4))},
+    ),
+    "orthonormality_loss": Row(
+        value.orthonormality_loss,
+        {"features": normal(B, 4)},
+        differentiated=("features",),
+        extremes={"features": np.zeros((B, 4))},
+    ),
+    "task_vector": targets(
+        value.task_vector,
+        features=normal(B, 6, 4),
+        reward=normal(B, 6),
+        weight=uniform(0, 1, B, 6),
+        radius=uniform(0.5, 2),
+    ),
+    "task_vector, by regression": targets(
+        lambda **x: value.task_vector(**x, regression=True),
+        features=normal(B, 6, 4),
+        reward=normal(B, 6),
+        weight=uniform(0, 1, B, 6),
+    ),
+    "project_nearest": Row(value.project_nearest, dict(embedding=normal(T, 4), data=normal(B, 4))),
+    "proto_value_loss": Row(
+        value.proto_value_loss,
+        dict(
+            value=normal(B, 5),
+            next_value=normal(B, 5, A),
+            indicator=uniform(0, 1, B, 5),
+            discount=uniform(0, 1),
+            next_prob=simplex(B, A),
+        ),
+        differentiated=("value",),
+        stopped=("next_value", "indicator", "next_prob"),
+        extremes={"value": np.outer(FAR, np.ones(5))},
+    ),
+    "random_indicator": targets(value.random_indicator, score=normal(B, 5), bias=normal(5)),
+    "indicator_bias_loss": Row(
+        value.indicator_bias_loss,
+        dict(score=normal(B, 5), bias=normal(5), share=uniform(0.1, 0.9)),
+        differentiated=("bias",),
+        stopped=("score",),
+        extremes={"score": np.outer(FAR, np.ones(5))},
+    ),
+    "value_order_correlation": Row(
+        value.value_order_correlation, dict(value=normal(T, B), mask=flags(T, B)), stopped=("value",)
+    ),
+    "shuffled_progress_batch": Row(
+        lambda seed, frames, length: value.shuffled_progress_batch(jax.random.key(seed), frames, length),
+        dict(seed=integers(9), frames=integers(9, T, B), length=integers(T)),
+    ),
+    "progress_weights": Row(
+        value.progress_weights,
+        dict(value=normal(T, B), inverse_temperature=uniform(0, 2), mask=flags(T, B)),
+        {"span": 2},
+        stopped=("value",),
     ),
 }
