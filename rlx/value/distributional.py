@@ -71,8 +71,8 @@ def hl_gauss(y: jax.Array, support: jax.Array, sigma: jax.Array | float | None =
         p_i = (F(e_{i+1}) - F(e_i)) / (F(e_M) - F(e_0)),   F = normal cdf of mean clip(y) and deviation sigma
 
     The edges `e` lie halfway between the atoms, the outermost half a gap beyond. Near an end the histogram is cut and
-    its mean drawn inwards (0.1 at a quarter of a gap from the end of 51 atoms on [-5, 5], nothing at three gaps): leave
-    a margin. Sigma to 0: the nearest atom.
+    its mean drawn inwards (with the default sigma by 0.37 gaps at the last atom, 0.05 one gap before it, 1e-5 three
+    before): leave a margin. Sigma to 0: the nearest atom.
 
     Shapes: `y` `[...]`, `support` `[M]`, evenly spaced and increasing, `sigma` in units of `y`, broadcasts to it; None:
     0.75 gaps. Result `[..., M]`. Stopped: all.
