@@ -1,7 +1,19 @@
 """Kernels that estimate values: returns, losses, targets, distributions, transforms, and exact tabular answers."""
 
 from rlx.value.conservative import cql_penalty
-from rlx.value.distributional import categorical_project, quantile_huber_loss, two_hot
+from rlx.value.distributional import (
+    categorical_loss,
+    categorical_mean,
+    categorical_project,
+    categorical_target,
+    clipped_mass,
+    cosine_features,
+    cvar,
+    hl_gauss,
+    quantile_huber_loss,
+    quantile_midpoints,
+    two_hot,
+)
 from rlx.value.generalised import envelope_target, gpi_action
 from rlx.value.goal import (
     directional_reward,
@@ -29,6 +41,9 @@ from rlx.value.returns import (
     returns_to_go,
     vtrace,
 )
+from rlx.value.robust import iwocs, robust_value_iteration
+from rlx.value.smdp import dispatch_scores, matching, reposition_logits, smdp_reward, smdp_target
+from rlx.value.stock import cvar_stock, statistical_utility, stock_greedy, stock_quantile_target, stock_update
 from rlx.value.successor import (
     forward_backward_loss,
     indicator_bias_loss,
@@ -50,11 +65,19 @@ from rlx.value.target import dueling, greedy_action, q_target, soft_value, take_
 from rlx.value.transform import signed_hyperbolic, signed_parabolic, symexp, symlog
 
 __all__ = [
+    "categorical_loss",
+    "categorical_mean",
     "categorical_project",
+    "categorical_target",
+    "clipped_mass",
     "clipped_value_loss",
     "convex_coverage_set",
+    "cosine_features",
     "cql_penalty",
+    "cvar",
+    "cvar_stock",
     "directional_reward",
+    "dispatch_scores",
     "dueling",
     "envelope_target",
     "episode_end",
@@ -66,9 +89,12 @@ __all__ = [
     "gpi_action",
     "greedy_action",
     "hilbert_value",
+    "hl_gauss",
     "implicit_max_loss",
     "indicator_bias_loss",
+    "iwocs",
     "lambda_returns",
+    "matching",
     "multilinear_value",
     "n_step_returns",
     "occupancy",
@@ -83,18 +109,27 @@ __all__ = [
     "q_lambda",
     "q_target",
     "quantile_huber_loss",
+    "quantile_midpoints",
     "random_indicator",
     "relabel_goals",
     "relabel_prob",
+    "reposition_logits",
     "retrace",
     "returns_to_go",
+    "robust_value_iteration",
     "shuffled_progress_batch",
     "signed_hyperbolic",
     "signed_parabolic",
+    "smdp_reward",
+    "smdp_target",
     "soft_policy_iteration",
     "soft_value",
     "soft_value_iteration",
+    "statistical_utility",
     "step_distances",
+    "stock_greedy",
+    "stock_quantile_target",
+    "stock_update",
     "successor_measure",
     "symexp",
     "symlog",

@@ -118,6 +118,49 @@ ROWS = {
         support=constant(-2.0, -0.5, 0.5, 1.0, 3.0),
     ),
     "two_hot": targets(value.two_hot, y=uniform(-3, 4, B), support=constant(-2.0, -0.5, 0.5, 1.0, 3.0)),
+    "hl_gauss": targets(
+        value.hl_gauss, y=uniform(-3, 4, B), support=constant(-2.0, -1.0, 0.0, 1.0), sigma=uniform(0.3, 1)
+    ),
+    "categorical_target, of a scalar": targets(
+        lambda **x: value.categorical_target(**x, kind="hl_gauss"),
+        y=uniform(-3, 4, B),
+        support=constant(-2.0, -1.0, 0.0, 1.0),
+        sigma=uniform(0.3, 1),
+    ),
+    "categorical_target, of a distribution": targets(
+        lambda **x: value.categorical_target(**x, kind="c51"),
+        y=uniform(-3, 4, B, 6),
+        support=constant(-2.0, -0.5, 0.5, 1.0, 3.0),
+        probs=simplex(B, 6),
+    ),
+    "categorical_loss": Row(
+        value.categorical_loss,
+        dict(logits=normal(B, 5), target=simplex(B, 5)),
+        differentiated=("logits",),
+        stopped=("target",),
+        extremes={"logits": np.outer(FAR, np.arange(5))},
+    ),
+    "categorical_mean": Row(
+        value.categorical_mean,
+        dict(logits=normal(B, 5), support=constant(-2.0, -0.5, 0.5, 1.0, 3.0)),
+        differentiated=("logits",),
+        extremes={"logits": np.outer(FAR, np.arange(5))},
+    ),
+    "clipped_mass": targets(
+        value.clipped_mass,
+        y=uniform(-3, 4, B, 6),
+        support=constant(-2.0, -0.5, 0.5, 1.0, 3.0),
+        probs=simplex(B, 6),
+    ),
+    "cosine_features": Row(
+        lambda tau: value.cosine_features(tau, 8), dict(tau=uniform(0.01, 0.99, B)), differentiated=("tau",)
+    ),
+    "cvar": Row(
+        value.cvar,
+        dict(outcome=normal(B, 6), level=uniform(0.1, 1, B), probs=simplex(B, 6)),
+        differentiated=("outcome",),
+        extremes={"outcome": np.outer(FAR, np.ones(6))},
+    ),
     "quantile_huber_loss": Row(
         value.quantile_huber_loss,
         dict(quantile=normal(B, 5), tau=uniform(0, 1, B, 5), target=normal(B, 4)),
@@ -267,4 +310,77 @@ ROWS = {
         {"span": 2},
         stopped=("value",),
     ),
+    "stock_update": Row(
+        value.stock_update,
+        dict(stock=normal(B), reward=normal(B), discount=uniform(0.5, 1)),
+        differentiated=("stock", "reward", "discount"),
+    ),
+    **{
+        f"statistical_utility, {kind}": Row(
+            value.statistical_utility,
+            dict(quantile=normal(B, 5), stock=normal(B)),
+            {"kind": kind},
+            ("quantile", "stock"),
+            extremes={"quantile": np.outer(FAR, np.ones(5))},
+        )
+        for kind in ("mean", "cvar", "homeostatic")
+    },
+    "statistical_utility, entropic": Row(
+        value.statistical_utility,
+        dict(quantile=normal(B, 5), stock=normal(B), beta=uniform(0.5, 2, B)),
+        {"kind": "entropic"},
+        ("quantile", "stock", "beta"),
+        extremes={"quantile": np.outer(FAR, np.arange(5))},
+    ),
+    "stock_greedy": Row(
+        value.stock_greedy, dict(quantile=normal(B, A, 5), stock=normal(B), mask=mask(B, A)), {"kind": "cvar"}
+    ),
+    "stock_quantile_target": Row(
+        value.stock_quantile_target,
+        dict(
+            next_quantile=normal(B, A, 5),
+            next_stock=normal(B),
+            reward=normal(B),
+            discount=uniform(0, 1, B),
+            mask=mask(B, A),
+        ),
+        {"kind": "cvar"},
+        stopped=("next_quantile", "next_stock", "reward", "discount"),
+    ),
+    "cvar_stock": Row(
+        value.cvar_stock,
+        dict(stock=normal(4), quantile=normal(B, 4, 5), level=uniform(0.1, 1)),
+        differentiated=("quantile",),
+    ),
+    "smdp_reward": Row(
+        value.smdp_reward,
+        dict(reward=normal(B), duration=lambda rng: rng.integers(1, 9, B), discount=uniform(0.5, 1)),
+        differentiated=("reward",),
+        extremes={"discount": np.array(1.0)},
+    ),
+    "smdp_target": targets(
+        value.smdp_target,
+        reward=normal(B),
+        duration=lambda rng: rng.integers(1, 9, B),
+        discount=uniform(0.5, 1),
+        next_value=normal(B),
+    ),
+    "dispatch_scores": Row(
+        value.dispatch_scores,
+        dict(order_target=normal(B, 4), driver_value=normal(B, 5)),
+        differentiated=("order_target", "driver_value"),
+    ),
+    "reposition_logits": Row(
+        value.reposition_logits,
+        dict(
+            next_value=normal(B, 4),
+            steps=integers(5, B, 4),
+            discount=uniform(0.5, 1),
+            value=normal(B),
+            cost=uniform(0, 1, B, 4),
+            temperature=uniform(0.5, 2),
+        ),
+        differentiated=("next_value", "discount", "value", "cost", "temperature"),
+    ),
+    "matching": targets(value.matching, score=normal(4, 5)),
 }
