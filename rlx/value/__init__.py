@@ -3,6 +3,7 @@
 from rlx.value.conservative import cql_penalty
 from rlx.value.distributional import categorical_project, quantile_huber_loss, two_hot
 from rlx.value.generalised import envelope_target, gpi_action
+from rlx.value.guided import SearchResult, lookahead_search, value_guided_logits
 from rlx.value.loss import clipped_value_loss, implicit_max_loss, td_loss
 from rlx.value.pareto import convex_coverage_set, pareto_value_iteration
 from rlx.value.planning import soft_policy_iteration
@@ -17,10 +18,19 @@ from rlx.value.returns import (
     vtrace,
 )
 from rlx.value.tabular import occupancy, policy_evaluation, soft_value_iteration, successor_measure, value_iteration
-from rlx.value.target import dueling, greedy_action, q_target, soft_value, take_action, twin_min_target
+from rlx.value.target import (
+    dueling,
+    greedy_action,
+    inverse_bellman_reward,
+    q_target,
+    soft_value,
+    take_action,
+    twin_min_target,
+)
 from rlx.value.transform import signed_hyperbolic, signed_parabolic, symexp, symlog
 
 __all__ = [
+    "SearchResult",
     "categorical_project",
     "clipped_value_loss",
     "convex_coverage_set",
@@ -31,7 +41,9 @@ __all__ = [
     "gpi_action",
     "greedy_action",
     "implicit_max_loss",
+    "inverse_bellman_reward",
     "lambda_returns",
+    "lookahead_search",
     "n_step_returns",
     "occupancy",
     "off_policy_returns",
@@ -54,6 +66,7 @@ __all__ = [
     "td_loss",
     "twin_min_target",
     "two_hot",
+    "value_guided_logits",
     "value_iteration",
     "vtrace",
 ]
