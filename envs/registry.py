@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from rlx.envs import adapters, bandit, dialogue, diffusion, grid, multi_objective, point, tabular, token
+from rlx.envs import adapters, bandit, dialogue, diffusion, grid, multi_objective, point, tabular, token, token_tasks
 
 # all of gymnax 1.0 but MNISTBandit-bsuite, which downloads its data
 _GYMNAX = (
@@ -82,6 +82,12 @@ _OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
         lambda seed, **kwargs: bandit.CategoricalBandit(bandit.cyclic_bandit(jax.random.key(seed), **kwargs)),
     ),
     "dialogue": (4, lambda n, **kwargs: dialogue.AttributeDialogue(dialogue.unequal_attributes(n), **kwargs)),
+    "guess-who": (16, lambda n, **kwargs: dialogue.GuessWho(num_items=n, **kwargs)),
+    "user": (0, lambda seed, **kwargs: tabular.user_mdp(jax.random.key(seed), **kwargs)),
+    "keywords": (None, token_tasks.keyword_tasks),
+    "patterns": (None, token_tasks.pattern_tasks),
+    "brackets": (4, lambda n, **kwargs: token_tasks.bracket_tasks(pairs=n, **kwargs)),
+    "postfix": (5, lambda n, **kwargs: token_tasks.postfix_tasks(length=n, **kwargs)),
     "corner": (5, tabular.corner),
     "gaussian-chain": (8, diffusion.GaussianChain),
     "ring": (20, diffusion.Ring),

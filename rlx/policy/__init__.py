@@ -1,6 +1,12 @@
 """Kernels that improve a policy: surrogates, divergences, entropies, actor-critic losses, direct alignment."""
 
-from rlx.policy.actor_critic import awr_weights, sac_policy_loss, sac_temperature_loss, smooth_action
+from rlx.policy.actor_critic import (
+    awr_weights,
+    sac_policy_loss,
+    sac_temperature_loss,
+    smooth_action,
+    tscac_weights,
+)
 from rlx.policy.alignment import (
     aot_loss,
     bco_loss,
@@ -122,6 +128,7 @@ __all__ = [
     "token_log_prob",
     "top_k_entropy",
     "top_k_mass",
+    "tscac_weights",
     "user_embedding",
     "value_bias_term",
     "win_rate",

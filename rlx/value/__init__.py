@@ -27,6 +27,7 @@ from rlx.value.goal import (
     relabel_goals,
     relabel_prob,
 )
+from rlx.value.guided import SearchResult, lookahead_search, value_guided_logits
 from rlx.value.loss import clipped_value_loss, implicit_max_loss, td_loss
 from rlx.value.pareto import convex_coverage_set, pareto_value_iteration
 from rlx.value.planning import soft_policy_iteration
@@ -61,10 +62,19 @@ from rlx.value.tabular import (
     successor_measure,
     value_iteration,
 )
-from rlx.value.target import dueling, greedy_action, q_target, soft_value, take_action, twin_min_target
+from rlx.value.target import (
+    dueling,
+    greedy_action,
+    inverse_bellman_reward,
+    q_target,
+    soft_value,
+    take_action,
+    twin_min_target,
+)
 from rlx.value.transform import signed_hyperbolic, signed_parabolic, symexp, symlog
 
 __all__ = [
+    "SearchResult",
     "categorical_loss",
     "categorical_mean",
     "categorical_project",
@@ -92,8 +102,10 @@ __all__ = [
     "hl_gauss",
     "implicit_max_loss",
     "indicator_bias_loss",
+    "inverse_bellman_reward",
     "iwocs",
     "lambda_returns",
+    "lookahead_search",
     "matching",
     "multilinear_value",
     "n_step_returns",
@@ -138,6 +150,7 @@ __all__ = [
     "td_loss",
     "twin_min_target",
     "two_hot",
+    "value_guided_logits",
     "value_iteration",
     "value_order_correlation",
     "vtrace",

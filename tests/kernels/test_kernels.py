@@ -51,6 +51,7 @@ COMPONENTS = {  # reward sources and their transforms, running statistics, weigh
     "Ratings",
     "RewardTransform",
     "RunningMoments",
+    "SearchResult",
     "SetFunction",
     "TopologicalGraph",
     "centre",

@@ -1,6 +1,7 @@
 """Rows of `rlx.value`."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from row import FAR, LOGITS, A, B, Row, T, constant, flags, integers, mask, normal, simplex, targets, uniform
 
@@ -8,6 +9,20 @@ from rlx import value
 
 STREAM = dict(reward=normal(T, B), discount=uniform(0, 1, T, B), lambda_=uniform(0, 1), cut=flags(T, B))
 VALUES = dict(value=normal(T, B), next_value=normal(T, B))
+
+
+def search_table(table: jax.Array, worth: jax.Array, weight: jax.Array) -> value.SearchResult:
+    """Four tokens from a table that depends on place and last token; 3 ends."""
+    place, log_prob = jnp.arange(4), jax.nn.log_softmax(table)
+
+    def model(token: jax.Array, time: jax.Array) -> jax.Array:
+        return log_prob[time, token[:, time - 1]]
+
+    def heuristic(token: jax.Array) -> jax.Array:
+        return jnp.asarray(worth)[place, token].sum(-1)
+
+    return value.lookahead_search(model, heuristic, weight, length=4, beam=3, top_k=2, lookahead=2, end=3)
+
 
 ROWS = {
     "off_policy_returns": targets(
@@ -383,4 +398,27 @@ ROWS = {
         differentiated=("next_value", "discount", "value", "cost", "temperature"),
     ),
     "matching": targets(value.matching, score=normal(4, 5)),
+    "inverse_bellman_reward": Row(
+        value.inverse_bellman_reward,
+        dict(q=normal(B), next_value=normal(B), discount=uniform(0, 1, B)),
+        differentiated=("q", "next_value"),
+    ),
+    "dueling, maximum": Row(
+        value.dueling,
+        dict(value=normal(B), advantage=normal(B, A)),
+        {"baseline": "max"},
+        ("value", "advantage"),
+    ),
+    "value_guided_logits": Row(
+        value.value_guided_logits,
+        dict(logits=normal(B, 2, A), q=normal(B, A), inverse_temperature=uniform(0, 3, B), weights=simplex(B, 2)),
+        differentiated=("logits", "q", "inverse_temperature", "weights"),
+        extremes={"q": np.outer(FAR, [1.0, -1.0, 0.0, 2.0])},
+    ),
+    "value_guided_logits, top": Row(
+        value.value_guided_logits,
+        dict(logits=normal(B, A), q=normal(B, A), inverse_temperature=uniform(0, 3)),
+        {"top_k": 2},
+    ),
+    "lookahead_search": Row(search_table, dict(table=normal(5, 4, 4), worth=normal(5, 4), weight=uniform(0, 2))),
 }
