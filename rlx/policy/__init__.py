@@ -1,6 +1,12 @@
 """Kernels that improve a policy: surrogates, divergences, entropies, actor-critic losses, direct alignment."""
 
-from rlx.policy.actor_critic import awr_weights, sac_policy_loss, sac_temperature_loss, smooth_action
+from rlx.policy.actor_critic import (
+    awr_weights,
+    sac_policy_loss,
+    sac_temperature_loss,
+    smooth_action,
+    td3_bc_loss,
+)
 from rlx.policy.alignment import (
     aot_loss,
     bco_loss,
@@ -17,6 +23,7 @@ from rlx.policy.alignment import (
     value_bias_term,
 )
 from rlx.policy.behaviour_tree import BehaviourTree, bt_mutate, bt_random, bt_size, bt_splice, bt_tick
+from rlx.policy.conditioned import mi_energy_bound, select_future
 from rlx.policy.diffusion import d3po_loss, denoise_log_prob, diffusion_dpo_loss, user_embedding
 from rlx.policy.distribution import (
     categorical_entropy,
@@ -92,6 +99,7 @@ __all__ = [
     "link_loss",
     "link_prob",
     "log_partition",
+    "mi_energy_bound",
     "mixture_logits",
     "modpo_loss",
     "multi_head_dpo_loss",
@@ -112,6 +120,7 @@ __all__ = [
     "reward_difference_loss",
     "sac_policy_loss",
     "sac_temperature_loss",
+    "select_future",
     "sequence_log_prob",
     "sequence_policy_loss",
     "sequence_score",
@@ -119,6 +128,7 @@ __all__ = [
     "smooth_action",
     "tanh_log_det",
     "tb_log_reward",
+    "td3_bc_loss",
     "token_log_prob",
     "top_k_entropy",
     "top_k_mass",

@@ -1,7 +1,8 @@
 """Kernels that estimate values: returns, losses, targets, distributions, transforms, and exact tabular answers."""
 
-from rlx.value.conservative import cql_penalty
+from rlx.value.conservative import cql_penalty, edge_of_reach, ensemble_diversity_loss
 from rlx.value.distributional import categorical_project, quantile_huber_loss, two_hot
+from rlx.value.dual import dual_weights, f_conjugate, recoil_q_loss
 from rlx.value.generalised import envelope_target, gpi_action
 from rlx.value.loss import clipped_value_loss, implicit_max_loss, td_loss
 from rlx.value.pareto import convex_coverage_set, pareto_value_iteration
@@ -18,6 +19,7 @@ from rlx.value.returns import (
 )
 from rlx.value.tabular import occupancy, policy_evaluation, soft_value_iteration, successor_measure, value_iteration
 from rlx.value.target import dueling, greedy_action, q_target, soft_value, take_action, twin_min_target
+from rlx.value.transductive import nearest_anchor, transductive_features
 from rlx.value.transform import signed_hyperbolic, signed_parabolic, symexp, symlog
 
 __all__ = [
@@ -25,14 +27,19 @@ __all__ = [
     "clipped_value_loss",
     "convex_coverage_set",
     "cql_penalty",
+    "dual_weights",
     "dueling",
+    "edge_of_reach",
+    "ensemble_diversity_loss",
     "envelope_target",
+    "f_conjugate",
     "gae",
     "gpi_action",
     "greedy_action",
     "implicit_max_loss",
     "lambda_returns",
     "n_step_returns",
+    "nearest_anchor",
     "occupancy",
     "off_policy_returns",
     "pareto_value_iteration",
@@ -40,6 +47,7 @@ __all__ = [
     "q_lambda",
     "q_target",
     "quantile_huber_loss",
+    "recoil_q_loss",
     "retrace",
     "returns_to_go",
     "signed_hyperbolic",
@@ -52,6 +60,7 @@ __all__ = [
     "symlog",
     "take_action",
     "td_loss",
+    "transductive_features",
     "twin_min_target",
     "two_hot",
     "value_iteration",
