@@ -81,6 +81,7 @@ _OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
         0,
         lambda seed, **kwargs: bandit.CategoricalBandit(bandit.cyclic_bandit(jax.random.key(seed), **kwargs)),
     ),
+    "lucky": (10, lambda percent, **kwargs: bandit.LuckyBandit(percent / 100, **kwargs)),
     "dialogue": (4, lambda n, **kwargs: dialogue.AttributeDialogue(dialogue.unequal_attributes(n), **kwargs)),
     "guess-who": (16, lambda n, **kwargs: dialogue.GuessWho(num_items=n, **kwargs)),
     "user": (0, lambda seed, **kwargs: tabular.user_mdp(jax.random.key(seed), **kwargs)),

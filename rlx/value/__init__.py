@@ -1,6 +1,6 @@
 """Kernels that estimate values: returns, losses, targets, distributions, transforms, and exact tabular answers."""
 
-from rlx.value.conservative import cql_penalty
+from rlx.value.conservative import cql_penalty, edge_of_reach, ensemble_diversity_loss
 from rlx.value.distributional import (
     categorical_loss,
     categorical_mean,
@@ -14,6 +14,7 @@ from rlx.value.distributional import (
     quantile_midpoints,
     two_hot,
 )
+from rlx.value.dual import dual_weights, f_conjugate, recoil_q_loss
 from rlx.value.generalised import envelope_target, gpi_action
 from rlx.value.goal import (
     directional_reward,
@@ -71,6 +72,7 @@ from rlx.value.target import (
     take_action,
     twin_min_target,
 )
+from rlx.value.transductive import nearest_anchor, transductive_features
 from rlx.value.transform import signed_hyperbolic, signed_parabolic, symexp, symlog
 
 __all__ = [
@@ -88,9 +90,13 @@ __all__ = [
     "cvar_stock",
     "directional_reward",
     "dispatch_scores",
+    "dual_weights",
     "dueling",
+    "edge_of_reach",
+    "ensemble_diversity_loss",
     "envelope_target",
     "episode_end",
+    "f_conjugate",
     "forward_backward_loss",
     "gae",
     "gc_value_loss",
@@ -109,6 +115,7 @@ __all__ = [
     "matching",
     "multilinear_value",
     "n_step_returns",
+    "nearest_anchor",
     "occupancy",
     "off_policy_returns",
     "option_end",
@@ -123,6 +130,7 @@ __all__ = [
     "quantile_huber_loss",
     "quantile_midpoints",
     "random_indicator",
+    "recoil_q_loss",
     "relabel_goals",
     "relabel_prob",
     "reposition_logits",
@@ -148,6 +156,7 @@ __all__ = [
     "take_action",
     "task_vector",
     "td_loss",
+    "transductive_features",
     "twin_min_target",
     "two_hot",
     "value_guided_logits",

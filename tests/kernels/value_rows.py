@@ -421,4 +421,75 @@ ROWS = {
         {"top_k": 2},
     ),
     "lookahead_search": Row(search_table, dict(table=normal(5, 4, 4), worth=normal(5, 4), weight=uniform(0, 2))),
+    **{
+        f"implicit_max_loss, {kind}": Row(
+            value.implicit_max_loss,
+            dict(diff=uniform(-6, 6, 9), level=uniform(0.55, 0.95)),
+            {"kind": kind},
+            ("diff",),
+            extremes={"diff": FAR},
+        )
+        for kind in ("tv", "chi2", "chi2_flat", "chi2_conjugate")
+    },
+    **{
+        f"f_conjugate, {kind}": Row(
+            value.f_conjugate,
+            dict(y=uniform(-4, 0.4, 9)),
+            {"kind": kind},
+            ("y",),
+            extremes={"y": np.array([-1e4, 0.0, 0.4 if kind == "tv" else 10.0])},
+        )
+        for kind in ("kl", "chi2", "tv")
+    },
+    "dual_weights": Row(value.dual_weights, dict(y=uniform(-4, 2, B)), {"kind": "chi2"}, stopped=("y",)),
+    "recoil_q_loss": Row(
+        value.recoil_q_loss,
+        dict(
+            q=normal(T),
+            value=normal(T),
+            next_value=normal(T),
+            discount=uniform(0, 1, T),
+            expert=flags(T),
+            share=uniform(0.2, 0.8),
+        ),
+        differentiated=("q", "value"),
+        stopped=("next_value",),
+        extremes={"q": np.linspace(-1e4, 1e4, T)},
+    ),
+    "recoil_q_loss, exact": Row(
+        value.recoil_q_loss,
+        dict(
+            q=normal(T),
+            value=normal(T),
+            next_value=normal(T),
+            discount=uniform(0, 1, T),
+            expert=flags(T),
+            share=uniform(0.2, 0.8),
+        ),
+        {"kind": "chi2", "semi_gradient": False},
+        ("q", "value", "next_value"),
+    ),
+    "ensemble_diversity_loss": Row(
+        value.ensemble_diversity_loss,
+        {"gradient": normal(3, B, 2)},
+        differentiated=("gradient",),
+        extremes={"gradient": np.stack([np.zeros((B, 2)), np.full((B, 2), 1e4), np.full((B, 2), -1e-4)])},
+    ),
+    "edge_of_reach": Row(
+        value.edge_of_reach,
+        dict(state=integers(5, T, B), next_state=integers(9, T, B), bootstrapped=flags(T, B)),
+        {"num_states": 8},
+    ),
+    "nearest_anchor": Row(
+        value.nearest_anchor,
+        dict(state=normal(B, 2), data=normal(T, 2)),
+        differentiated=("state",),
+        stopped=("data",),
+        extremes={"state": np.outer(FAR, np.ones(2))},
+    ),
+    "transductive_features": Row(
+        value.transductive_features,
+        dict(delta=normal(B, 2, 4), anchor=normal(B, 2, 4)),
+        differentiated=("delta", "anchor"),
+    ),
 }
