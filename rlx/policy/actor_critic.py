@@ -146,8 +146,14 @@ def awr_weights(
     check.require(kind in ("exp", "softmax", "step"), "kind", kind, "'exp', 'softmax' or 'step'")
     check.in_range("inverse_temperature", inverse_temperature, 0.0)
     check.positive("max_weight", max_weight)
-<<<<<<< HEAD
-    return jax.lax.stop_gradient(jnp.minimum(jnp.exp(inverse_temperature * advantage), max_weight))
+    advantage = jax.lax.stop_gradient(jnp.asarray(advantage))
+    if kind == "step":
+        weight = (advantage > 0).astype(advantage.dtype)
+    elif kind == "exp":
+        weight = jnp.exp(inverse_temperature * advantage)
+    else:
+        weight = jax.nn.softmax(inverse_temperature * advantage, axis=None) * advantage.size
+    return jax.lax.stop_gradient(jnp.minimum(weight, max_weight))
 
 
 def tscac_weights(
@@ -194,13 +200,3 @@ def tscac_weights(
     pooled = jnp.sum(jnp.where(multiplier > 0, multiplier * log_prob, 0.0), axis=-1)
     log_weight = (pooled + advantage) / total - behaviour_log_prob
     return jax.lax.stop_gradient(jnp.minimum(jnp.exp(log_weight), max_weight))
-=======
-    advantage = jax.lax.stop_gradient(jnp.asarray(advantage))
-    if kind == "step":
-        weight = (advantage > 0).astype(advantage.dtype)
-    elif kind == "exp":
-        weight = jnp.exp(inverse_temperature * advantage)
-    else:
-        weight = jax.nn.softmax(inverse_temperature * advantage, axis=None) * advantage.size
-    return jax.lax.stop_gradient(jnp.minimum(weight, max_weight))
->>>>>>> offline

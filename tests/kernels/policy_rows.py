@@ -132,6 +132,7 @@ ROWS = {
         behaviour_log_prob=normal(B),
         advantage=normal(B),
         multiplier=uniform(0.1, 2, 3),
+    ),
     **{
         f"awr_weights, {kind}": Row(
             policy.awr_weights,

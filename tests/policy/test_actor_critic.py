@@ -67,7 +67,6 @@ def test_weights_are_one_without_temperature_and_bounded():
     np.testing.assert_allclose(policy.awr_weights(advantage, 3.0, 20.0), [0.0, np.exp(-3), 1.0, 20.0], rtol=1e-6)
 
 
-<<<<<<< HEAD
 def test_weighted_likelihood_learns_the_constrained_optimum():
     """On one state: the loss's minimiser is what SciPy finds for `E_pi A - sum_k l_k KL(pi || pi_k)`."""
     with jax.enable_x64(True):
@@ -96,7 +95,8 @@ def test_close_to_the_behaviour_alone_it_is_advantage_weighted_regression():
     )
     small = policy.tscac_weights(behaviour[:, None], behaviour, advantage, jnp.array([0.05]), 1e30)
     assert int(jnp.argmax(small)) == int(jnp.argmax(advantage))
-=======
+
+
 def test_normalised_and_stepped_weights():
     advantage = np.random.default_rng(5).normal(size=50) * 3
     with jax.enable_x64(True):
@@ -127,7 +127,6 @@ def test_td3_bc_trades_value_for_nearness(alpha: float):
             scaled, policy.td3_bc_loss(q, logged[:, None] + 1, logged[:, None], alpha), rtol=1e-9
         )
         np.testing.assert_allclose(scaled, 1 - lam * q, rtol=1e-9)
->>>>>>> offline
 
 
 def test_errors_name_the_argument():
@@ -140,7 +139,6 @@ def test_errors_name_the_argument():
         policy.smooth_action(x, x[:2], 0.5, -1.0, 1.0)
     with pytest.raises(ValueError, match="inverse_temperature"):
         policy.awr_weights(x, -1.0)
-<<<<<<< HEAD
     log_prob = jnp.zeros((3, 2))
     with pytest.raises(ValueError, match="behaviour_log_prob"):
         policy.tscac_weights(log_prob, log_prob, x, jnp.ones(2))
@@ -150,11 +148,10 @@ def test_errors_name_the_argument():
         policy.tscac_weights(log_prob, x, x, jnp.zeros(2))
     with pytest.raises(ValueError, match="max_weight"):
         policy.tscac_weights(log_prob, x, x, jnp.ones(2), 0.0)
-=======
+
     with pytest.raises(ValueError, match="kind"):
         policy.awr_weights(x, 1.0, kind="hard")  # pyright: ignore[reportArgumentType]
     with pytest.raises(ValueError, match="alpha"):
         policy.td3_bc_loss(x, x[:, None], x[:, None], -1.0)
     with pytest.raises(ValueError, match="rows_of_action"):
         policy.td3_bc_loss(x[:2], x[:, None], x[:, None], 1.0)
->>>>>>> offline
