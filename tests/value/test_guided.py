@@ -71,7 +71,7 @@ def test_a_base_without_weight_has_no_say():
     assert value.value_guided_logits(logits, jnp.zeros(3), 1.0, jnp.array([0.5, 0.5]))[0] == -jnp.inf
 
 
-def bigrams(seed: int = 0, tokens: int = 4, length: int = 5) -> tuple[np.ndarray, np.ndarray, float]:
+def bigrams(seed: int = 0, tokens: int = 4, length: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A process whose states are (place, last token), a base policy in it, and a reward for each 3 followed by 1."""
     rng = np.random.default_rng(seed)
     states = length * tokens + 1
