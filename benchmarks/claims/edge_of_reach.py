@@ -12,7 +12,11 @@ greedy with a tenth of random actions, and the rollouts of the last five rounds 
 
 Values are compared with 20, which no policy can exceed: a reward of at most 1 at a discount of 0.95.
 
-TUNED
+Tuned on seeds 0 to 9 in three rounds. With networks of two layers, or target networks that move by 0.01, the values of
+one critic stay below 20 and its return is that of the others (17.5), with rollouts of one step as with three; so they
+do where targets move by 0.05 for most seeds after 4,000 updates. With three layers, 0.05 and 6,000 updates, eight of
+ten seeds diverge with one critic, none of the others. The failure needs a network that extrapolates and backups enough
+to carry it.
 """
 
 from __future__ import annotations
@@ -60,9 +64,14 @@ def starts(key: Array, number: int) -> Array:
 NETWORK = nn.Sequential([MLP(HIDDEN, "relu"), nn.Dense(len(MOVES))])
 
 
+def values(critics: PyTree, place: Array) -> Array:
+    """Of each critic, `[N, ..., A]`."""
+    return jnp.asarray(jax.vmap(lambda params: NETWORK.apply(params, place / SCALE))(critics))
+
+
 def least(critics: PyTree, place: Array) -> Array:
     """The least of the critics' values, `[..., A]`."""
-    return jax.vmap(lambda params: NETWORK.apply(params, place / SCALE))(critics).min(0)
+    return values(critics, place).min(0)
 
 
 def cell(place: Array) -> Array:
@@ -99,7 +108,7 @@ def trial(seed: Array, critics: int, length: int, rounds: int) -> dict[str, Arra
         wanted = q_target(following, following, reward, GAMMA, double=False)
 
         def loss(params: PyTree) -> Array:
-            q = jax.vmap(lambda member: take_action(NETWORK.apply(member, place / SCALE), action))(params)
+            q = jax.vmap(lambda q: take_action(q, action))(values(params, place))
             return td_loss(q, jnp.broadcast_to(wanted, q.shape)).mean(-1).sum()
 
         change, state = optimiser.update(jax.grad(loss)(params), state)

@@ -10,7 +10,7 @@ from rlx import check
 from rlx.types import Array, PyTree, RewardSource, Transition
 
 
-def draw_rows(key: Array, data: Transition, number: int, *beside: Array) -> tuple:
+def draw_rows(key: Array, data: Transition | None, number: int, *beside: Array) -> tuple:
     """`number` steps of a log, uniformly and with replacement: leaves `[N, ...]`; of arrays `[T, B, ...]` beside too.
 
     Raises:
