@@ -27,7 +27,7 @@ from rlx import check
 from rlx.nets import Network, prepare
 from rlx.nets.distribution import LOG_STD_RANGE, action_bounds, action_distribution, mask_logits
 from rlx.policy import awr_weights
-from rlx.runtime.log import check_log
+from rlx.runtime.log import draw_rows, scorer
 from rlx.runtime.problem import initial_weights, pose
 from rlx.space import Box
 from rlx.types import Algorithm, Array, Environment, Policy, PyTree, RewardSource, Transition, Weighting
@@ -103,9 +103,7 @@ def make(
     """
     problem = pose(env, env_params, rewards, weighting, 1, continuing=False)
     env_params, obs_space, action_space, rewards, channels, weighting, spec = problem
-    rescore = rewards.rescore
-    if rescore is None:
-        raise ValueError(f"rewards must have rescore, to score logged steps in any order; got {rewards!r}")
+    score = scorer(rewards)
     num_channels = len(channels)
     by_advantage = config.value_loss in ("expectile", "pinball")
     allowed = "'expectile' or 'pinball' with several channels"
@@ -140,18 +138,7 @@ def make(
         inputs, taken = prepare(obs_space, obs), prepare(action_space, dist.from_env(action)).vector
         return inputs._replace(vector=jnp.concatenate([x for x in (inputs.vector, taken) if x is not None], axis=-1))
 
-    # --- 1. Draw and score ---
-
-    def sample(state: State, data: Transition, key: Array) -> tuple[Transition, Array]:
-        """Rows of the log, leaves `[N, ...]`, and their rewards `[N, K]`."""
-        index_key, score_key = jax.random.split(key)
-        num_envs = data.terminated.shape[1]
-        index = jax.random.randint(index_key, (config.batch_size,), 0, data.terminated.size)
-        step = jax.tree.map(lambda x: x[index // num_envs, index % num_envs], data)
-        reward = rescore(state.source, jax.tree.map(lambda x: x[None], step), None, score_key)
-        return step, reward[0]
-
-    # --- 2. Learn ---
+    # --- 1. Learn ---
 
     def loss(params: PyTree, target_critic: PyTree, step: Transition, reward: Array) -> tuple[Array, dict[str, Any]]:
         """The three losses in one, each of which moves its own part of the parameters."""
@@ -202,14 +189,13 @@ def make(
         target_critic = jax.tree.map(jnp.copy, params["critic"])
         return State(params, target_critic, optimiser.init(params), rewards.init(source_key, spec), run_key)
 
-    # --- 3. One update ---
+    # --- 2. One update ---
 
     def update(state: State, data: Transition | None = None) -> tuple[State, dict[str, Any]]:
-        if data is None:
-            raise ValueError("data must be a log, a Transition with leaves [T, B, ...]; got None: fit(..., data=log)")
-        check_log(data, obs_space, action_space)
         key, sample_key = jax.random.split(state.key)
-        step, reward = sample(state, data, sample_key)
+        index_key, score_key = jax.random.split(sample_key)
+        (step,) = draw_rows(index_key, data, (obs_space, action_space), config.batch_size)
+        reward = score(state.source, step, score_key)
         grads, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_critic, step, reward)
         metrics["gradient/value"] = optax.tree.norm(grads["value"])
         updates, opt_state = optimiser.update(grads, state.optimiser, state.params)
@@ -217,7 +203,7 @@ def make(
         target_critic = optax.incremental_update(params["critic"], state.target_critic, config.tau)
         return State(params, target_critic, opt_state, state.source, key), metrics
 
-    # --- 4. Act ---
+    # --- 3. Act ---
 
     def policy(state: State) -> Policy:
         def act(key: Array, obs: PyTree, memory: PyTree, reset: Array, greedy: bool = False) -> tuple[Array, PyTree]:

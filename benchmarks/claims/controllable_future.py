@@ -5,12 +5,15 @@ a reward of 1 takes each arm half of the time. Dichotomy of control conditions o
 from which an adversary takes what it knows of the reward beyond the action; then the latent of the highest value is
 asked for. All parts are tables, and expectations over latents are sums.
 
-The encoder minimises imitation loss and information bound, the energy maximises the bound, and the value of a latent is
-fitted to rewards without moving the encoder. The published tabular script is said to minimise one sign of the bound in
-encoder and energy at once, which raises the information: that is the arm "one sign", for the record.
+The latent has to help to imitate the action and to tell the reward, as a future does; the encoder minimises these
+losses and the bound, the energy maximises the bound. Without the bound the latent tells the reward and the policy is
+misled like the return-conditioned one. For the record: "one sign" minimises the same sign of the bound in encoder and
+energy, which raises the information; and in "imitation alone" the value of a latent is fitted without moving the
+encoder, which has nothing to leak then, so that in a bandit no bound is needed.
 
-Tuned on seeds 0 to 9 in one round: with the weight of the bound at 1 as published, learning rates of 0.01 and 0.03 and
-2,000 steps (see the settings for what was kept).
+Tuned on seeds 0 to 9 in two rounds of 2,000 steps. With the value fitted beside the encoder in all arms, the bound made
+no difference. With it moving the encoder, learning rates of 0.01 and 0.03 with the published weight of 1, and 0.01 with
+a weight of 3: at 0.03 two of ten seeds fail at 0.3, the others do not differ, and the published weight is kept.
 """
 
 from __future__ import annotations
@@ -31,10 +34,15 @@ from rlx.types import Array, PyTree
 LATENTS, LOGGED, BATCH = 4, 4096, 64
 LEARNING_RATE, WEIGHT, MIN_PROB = 0.01, 1.0, 0.05
 PAYS = (0.1, 0.3)  # with which probability the worse arm pays
-ARMS = {"control": 1.0, "without the bound": 0.0, "one sign": -1.0}  # weight of the encoder's bound
+ARMS = {  # sign of the encoder's bound, and whether the latent has to tell the reward
+    "control": (1.0, 1.0),
+    "without the bound": (0.0, 1.0),
+    "one sign": (-1.0, 1.0),
+    "imitation alone": (0.0, 0.0),
+}
 
 
-def learn(key: Array, action: Array, reward: Array, steps: int, sign: float) -> PyTree:
+def learn(key: Array, action: Array, reward: Array, steps: int, sign: float, tell: float) -> PyTree:
     init_key, run_key = jax.random.split(key)
     shapes = {"encoder": (2, 2, LATENTS), "policy": (LATENTS, 2), "value": (LATENTS,), "energy": (2, 2, LATENTS)}
     keys = jax.random.split(init_key, len(shapes))
@@ -52,7 +60,7 @@ def learn(key: Array, action: Array, reward: Array, steps: int, sign: float) -> 
 
         fixed = jax.lax.stop_gradient(latent)
         encoder = latent * (imitation + WEIGHT * sign * bound(jax.lax.stop_gradient(params["energy"])))
-        value = fixed * jnp.square(params["value"] - reward[row][:, None])
+        value = (tell * latent + (1 - tell) * fixed) * jnp.square(params["value"] - reward[row][:, None])
         return jnp.sum(encoder + value - fixed * bound(params["energy"]), -1).mean()
 
     return descend(loss, params, jax.random.split(run_key, steps), LEARNING_RATE)[0]
@@ -74,8 +82,8 @@ def trial(seed: Array, steps: int, p: float) -> dict[str, Array]:
     counts = jnp.zeros((2, 2)).at[action, reward.astype(jnp.int32)].add(1.0) / LOGGED  # of actions and rewards
     pays = env.default_params.prob
     found = {"return-conditioned": counts[:, 1] / counts[:, 1].sum() @ pays, "imitation": counts.sum(1) @ pays}
-    for name, sign in ARMS.items():
-        params = learn(learn_key, action, reward, steps, sign)
+    for name, (sign, tell) in ARMS.items():
+        params = learn(learn_key, action, reward, steps, sign, tell)
         joint = counts[..., None] * jax.nn.softmax(params["encoder"])
         asked = select_future(params["value"], jnp.log(joint.sum((0, 1))), MIN_PROB)
         found[name] = jax.nn.softmax(params["policy"][asked]) @ pays
@@ -104,6 +112,10 @@ CLAIM = Claim(
         *(
             Condition(f"reward at {p:g}, over return-conditioned", f"{p:g}: control", f"{p:g}: return-conditioned", m)
             for p, m in zip(PAYS, (0.2, 0.1), strict=True)
+        ),
+        *(
+            Condition(f"reward at {p:g}, over no bound", f"{p:g}: control", f"{p:g}: without the bound", 0.1)
+            for p in PAYS
         ),
         *(
             Condition(f"information left at {p:g}, below 0.02 nats", f"{p:g}: control: information", 0.02, 0.0, -1)

@@ -1,4 +1,4 @@
-"""Logs of steps, for algorithms that learn from data: recorded, written, read, made of episodes, and checked.
+"""Logs of steps, for algorithms that learn from data: recorded, written, read, made of episodes, checked, drawn from.
 
 A log is one `Transition` with leaves `[T, B, ...]`: `B` streams of `T` steps each. Order matters only to what looks at
 more than one step; a log of whole episodes of any lengths is one stream (`log_of_episodes`). On disk it is a `.npz`
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import zipfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from rlx.nets.distribution import action_distribution, mask_logits
 from rlx.runtime.rollout import EnvBatch, reset_batch, step_batch
 from rlx.runtime.table import replacing
 from rlx.space import Box, Dict, Discrete, MultiDiscrete, Space, from_gymnax
-from rlx.types import Array, Environment, Policy, PyTree, Transition
+from rlx.types import Array, Environment, Policy, PyTree, RewardSource, Transition
 
 FORMAT = 1
 
@@ -236,6 +236,32 @@ def check_log(log: Any, obs_space: Space | None = None, action_space: Space | No
             _check_values(f"data.{field}", getattr(log, field), obs_space, bounds=False)
     if action_space is not None:
         _check_values("data.action", log.action, action_space, bounds=True)
+
+
+def draw_rows(key: Array, data: Transition | None, spaces: tuple[Space, Space], number: int, *beside: Array) -> tuple:
+    """`number` steps of a log, uniformly and with replacement: leaves `[N, ...]`; of arrays `[T, B, ...]` beside too.
+
+    Raises:
+      ValueError: without a log, or for one that `check_log` refuses with these spaces of observations and actions.
+    """
+    if data is None:
+        raise ValueError("data must be a log, a Transition with leaves [T, B, ...]; got None: fit(..., data=log)")
+    check_log(data, *spaces)
+    num_envs = data.terminated.shape[1]
+    index = jax.random.randint(key, (number,), 0, data.terminated.size)
+    return jax.tree.map(lambda x: x[index // num_envs, index % num_envs], (data, *beside))
+
+
+def scorer(rewards: RewardSource) -> Callable[[PyTree, Transition, Array], Array]:
+    """`(source state, rows [N, ...], key) -> rewards [N, K]` of steps in any order.
+
+    Raises:
+      ValueError: for a source without `rescore`.
+    """
+    rescore = rewards.rescore
+    if rescore is None:
+        raise ValueError(f"rewards must have rescore, to score logged steps in any order; got {rewards!r}")
+    return lambda state, step, key: rescore(state, jax.tree.map(lambda x: x[None], step), None, key)[0]
 
 
 def _check_values(name: str, value: PyTree, space: Space, *, bounds: bool) -> None:

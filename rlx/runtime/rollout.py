@@ -122,7 +122,7 @@ def mixture_log(
     def act(key: jax.Array, obs: Any) -> tuple[jax.Array, jax.Array]:
         coin_key, random_key, expert_key = jax.random.split(key, 3)
         able = jax.random.bernoulli(coin_key, skill)
-        drawn = jax.vmap(space.sample)(jax.random.split(random_key, len(skill)))
+        drawn: Any = jax.vmap(space.sample)(jax.random.split(random_key, len(skill)))
         known = expert(expert_key, obs)
         chosen = jnp.where(able.reshape(able.shape + (1,) * (known.ndim - 1)), known, drawn)
         return chosen.astype(drawn.dtype), jnp.zeros(len(skill))

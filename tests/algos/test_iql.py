@@ -191,7 +191,7 @@ def test_fit_passes_the_log_and_counts_gradient_steps():
 def test_refusals():
     algorithm = bandit({})
     with pytest.raises(ValueError, match="data must be a log"):
-        algorithm.update(())
+        algorithm.update(algorithm.init(KEY))
     with pytest.raises(ValueError, match="rewards must have rescore"):
         bandit({}, rewards=extrinsic(("near", "far"))._replace(rescore=None))
     with pytest.raises(ValueError, match="value_loss must be"):
