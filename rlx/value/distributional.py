@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Literal
 
 import jax
+import jax.core
 import jax.numpy as jnp
 import numpy as np
 import optax
