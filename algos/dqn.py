@@ -2,7 +2,13 @@
 
 Discrete actions, with masks, over any number of reward channels: the network has a value of each action for each
 channel, and the greedy action is that of their weighted sum. Double, dueling, n-step and prioritised replay are
-switches, as in Hessel et al., "Rainbow: Combining Improvements in Deep Reinforcement Learning" (2018).
+switches, as in Hessel et al., "Rainbow: Combining Improvements in Deep Reinforcement Learning" (2018). So is what a
+value is: a number, the logits of a histogram learned by classification (two_hot, hl_gauss, c51), or quantiles of the
+return (qr, iqn); `rlx.nets.value_head` says how each learns.
+
+With quantiles, and a stock in the observation (`rlx.envs.stock.Stock`), actions can maximise more than the mean: CVaR,
+staying near a set point, any functional that survives the discount (D-eta-N: Pires et al., "Optimizing Return
+Distributions with Distributional Dynamic Programming", 2025).
 
 Where the observation holds a preference (`rlx.envs.wrappers.Preference`) one network serves all preferences: each
 replayed step can be learned under several, with the targets of envelope Q-learning (Yang et al., "A Generalized
@@ -19,8 +25,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rlx import check
-from rlx.nets import Network, prepare
+from rlx import check, space
+from rlx.nets import HeadKind, Network, QuantileNetwork, fixed_levels, prepare, value_head
 from rlx.nets.distribution import mask_logits
 from rlx.runtime.problem import initial_weights, pose, prefixed, reweigh, under_preferences
 from rlx.runtime.replay import (
@@ -43,7 +49,18 @@ from rlx.runtime.replay import (
 from rlx.runtime.rollout import EnvBatch, EpisodeSums, finished_episodes, init_episode_sums, reset_batch, rollout
 from rlx.space import Discrete
 from rlx.types import Algorithm, Array, Environment, Mean, Policy, PyTree, RewardSource, Transition, Weighting
-from rlx.value import dueling, envelope_target, gpi_action, greedy_action, q_target, take_action, td_loss
+from rlx.value import (
+    dueling,
+    envelope_target,
+    gpi_action,
+    greedy_action,
+    q_target,
+    statistical_utility,
+    stock_greedy,
+    take_action,
+    td_loss,
+)
+from rlx.value.stock import Utility
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +79,14 @@ class Config:
     n_step: int = 1  # rewards in a target; the steps after the first are off-policy, and not corrected for it
     double: bool = True  # choose the target's action with the online network (van Hasselt et al. 2016)
     dueling: bool = False  # a state value and advantages as heads on one torso (Wang et al. 2016)
+    head: HeadKind = "mean"  # what the network says of a return: its mean, or a distribution
+    atoms: int = 51  # numbers for each action in a head that is not "mean"; 51: C51 (QR-DQN has 200, IQN 8)
+    low: float = -10.0  # least return of the support of two_hot, hl_gauss and c51; -10: C51
+    high: float = 10.0  # greatest; centre the support on the returns, since learning begins in its middle
+    utility: Utility = "mean"  # of the stock and the return, which actions maximise: "cvar", "homeostatic", a callable
     # Where errors are far above `huber`, values follow the median of their targets, and overshoot.
-    huber: float | None = None  # error beyond which the loss is linear; None: squared (CleanRL; Mnih et al. have 1)
+    # None: squared (CleanRL; Mnih et al. have 1), and 1 for quantiles (QR-DQN)
+    huber: float | None = None  # error beyond which the loss is linear
     tau: float = 1.0  # how far the target network moves towards the online one; 1: a copy
     target_period: int = 100  # gradient steps from one such move to the next; 1 with a small tau: Polyak averaging
     epsilon_start: float = 1.0  # probability of a random action at the first update
@@ -73,7 +96,8 @@ class Config:
     priority_exponent: float = 0.6  # 0: uniform; 0.6: the same paper
     importance_start: float = 0.4  # exponent of the importance weights at the first update; 0.4: the same
     importance_steps: int = 500_000  # environment steps over which it rises linearly to 1
-    relabel: int = 0  # preferences drawn for each replayed step, to learn it under; 0: that under which it was taken
+    # preferences (or stocks, from others of the batch) drawn for each replayed step, to learn it under
+    relabel: int = 0  # 0: that under which it was taken
     envelope: bool = False  # the target maximises over those preferences too (Yang et al. 2019)
     homotopy_steps: int | None = None  # gradient steps over which the loss turns into that of the weighted sum; None: 0
     improve: bool = False  # act by the best of the policies for the preferences that env_params list (GPI)
@@ -99,6 +123,15 @@ class Config:
         check.require(self.relabel > 0 or not self.envelope, "relabel", self.relabel, "at least 1 with envelope")
         if self.homotopy_steps is not None:
             check.count("homotopy_steps", self.homotopy_steps)
+        head = value_head(self.head, self.atoms, self.low, self.high, self.huber)
+        check.require(not self.envelope or head.target is None, "head", self.head, "one of a scalar target (envelope)")
+        scalar = self.head == "mean" or self.homotopy_steps is None
+        check.require(scalar, "head", self.head, "'mean' with homotopy_steps")
+        allowed = "'qr' or 'iqn' with a utility other than 'mean'"
+        check.require(self.utility == "mean" or head.quantiles, "head", self.head, allowed)
+        allowed = "'mean', 'cvar', 'homeostatic' or a callable"
+        known = callable(self.utility) or self.utility in ("mean", "cvar", "homeostatic")
+        check.require(known, "utility", self.utility, allowed)
 
 
 class Learner(NamedTuple):
