@@ -11,8 +11,8 @@ The same rule is also run on random processes, each with 25 unrelated models. Th
 one that has been added already, which ends the search without the optimum: how often is reported, not judged.
 
 Settings are the paper's; width 21 rather than 7, where the mean model's policy ties (seen with an even grid of winds,
-not with seeds). Looked at once on seeds 0 to 9, and nothing was chosen by it. The paper also has continuous control with
-learned critics, which is not here.
+not with seeds). Looked at once on seeds 0 to 9, and nothing was chosen by it. The paper also has continuous control
+with learned critics, which is not here.
 """
 
 from __future__ import annotations

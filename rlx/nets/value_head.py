@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import jax
 import jax.numpy as jnp
@@ -26,14 +26,16 @@ class ValueHead(NamedTuple):
     """A kind of value estimate of M numbers; `...` is what there is one of them for (states, actions, channels)."""
 
     size: int  # M
-    quantiles: bool  # whether the numbers are quantiles of the return, at `quantile_midpoints` unless levels are given
+    levels: (
+        Any  # array [M] if the numbers are quantiles of the return: at which levels, where none are drawn; else None
+    )
     value: Callable[[jax.Array], jax.Array]  # [..., M] -> [...], the expected return
     # (reward [...], discount [...], numbers of the next state and action [..., M]) -> what is to be learned, stopped;
     # None: the scalar `r + discount value`, which the caller may form as it likes
-    target: Callable[[jax.Array, jax.Array, jax.Array], jax.Array] | None
-    loss: Callable[[jax.Array, jax.Array, jax.Array], jax.Array]  # (numbers, target, levels [..., M]) -> [...]
-    target_mean: Callable[[jax.Array], jax.Array]  # of a target -> [...]
-    clipped: Callable[[jax.Array], jax.Array] | None  # a scalar target -> [...], its share beyond the support
+    target: Callable[[jax.Array, jax.Array, jax.Array], Any] | None
+    loss: Callable[[jax.Array, Any, Any], jax.Array]  # (numbers, target, levels [..., M]) -> [...]
+    target_mean: Callable[[Any], jax.Array]  # of a target -> [...]
+    clipped: Callable[[Any], jax.Array] | None  # of a target -> [...], its share beyond the support, if there is one
 
 
 def value_head(kind: HeadKind, size: int, low: float, high: float, huber: float | None) -> ValueHead:
@@ -50,7 +52,7 @@ def value_head(kind: HeadKind, size: int, low: float, high: float, huber: float 
     if kind == "mean":
         return ValueHead(
             1,
-            False,
+            None,
             lambda numbers: numbers[..., 0],
             None,
             lambda numbers, target, levels: td_loss(numbers[..., 0], target, huber=huber),
@@ -62,38 +64,35 @@ def value_head(kind: HeadKind, size: int, low: float, high: float, huber: float 
         kappa = 1.0 if huber is None else huber
         return ValueHead(
             size,
-            True,
+            quantile_midpoints(size),
             lambda numbers: numbers.mean(-1),
             lambda reward, discount, after: jax.lax.stop_gradient(reward[..., None] + discount[..., None] * after),
             lambda numbers, target, levels: quantile_huber_loss(numbers, levels, target, kappa),
             lambda target: target.mean(-1),
             None,
         )
-    check.require(low < high, "the support's ends", (low, high), "increasing")
+    check.positive("high - low, the width of the support", high - low)
     support = jnp.linspace(low, high, size)
     if kind == "c51":
         return ValueHead(
             size,
-            False,
+            None,
             lambda numbers: categorical_mean(numbers, support),
-            lambda reward, discount, after: categorical_target(
-                reward[..., None] + discount[..., None] * support, support, kind, probs=jax.nn.softmax(after)
+            lambda reward, discount, after: jax.lax.stop_gradient(
+                (reward[..., None] + discount[..., None] * support, jax.nn.softmax(after))
             ),
-            lambda numbers, target, levels: categorical_loss(numbers, target),
-            lambda target: target @ support,
-            lambda y: clipped_mass(y, support),
+            lambda numbers, target, levels: categorical_loss(
+                numbers, categorical_target(target[0], support, kind, probs=target[1])
+            ),
+            lambda target: jnp.sum(target[0] * target[1], axis=-1),
+            lambda target: clipped_mass(target[0], support, target[1]),
         )
     return ValueHead(
         size,
-        False,
+        None,
         lambda numbers: categorical_mean(numbers, support),
         None,
         lambda numbers, target, levels: categorical_loss(numbers, categorical_target(target, support, kind)),
         lambda target: target,
         lambda y: clipped_mass(y, support),
     )
-
-
-def fixed_levels(head: ValueHead) -> jax.Array:
-    """The levels `[M]` that a head's quantiles are at where none are drawn; without a meaning for other heads."""
-    return quantile_midpoints(head.size)
