@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from rlx.envs import bandit, diffusion, grid, multi_objective, point, tabular, wrappers
+from rlx.envs import bandit, diffusion, grid, multi_objective, point, stock, tabular, wrappers
 from rlx.envs.adapters import BraxEnv, GymnaxEnv
 from rlx.envs.bandit import CategoricalBandit, GoldPool
 from rlx.envs.check import check_env
@@ -13,6 +13,7 @@ from rlx.envs.diffusion import GaussianChain, Ring
 from rlx.envs.grid import GridWorld
 from rlx.envs.point import PointMaze, PointRobot
 from rlx.envs.registry import make, names
+from rlx.envs.stock import Lottery
 from rlx.envs.tabular import TabularMDP
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "GoldPool",
     "GridWorld",
     "GymnaxEnv",
+    "Lottery",
     "PointMaze",
     "PointRobot",
     "Ring",
@@ -34,6 +36,7 @@ __all__ = [
     "multi_objective",
     "names",
     "point",
+    "stock",
     "tabular",
     "wrappers",
 ]

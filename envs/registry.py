@@ -10,7 +10,20 @@ from typing import Any
 
 import jax
 
-from rlx.envs import adapters, bandit, dialogue, diffusion, grid, multi_objective, point, tabular, token, token_tasks
+from rlx.envs import (
+    adapters,
+    applied,
+    bandit,
+    dialogue,
+    diffusion,
+    grid,
+    multi_objective,
+    point,
+    stock,
+    tabular,
+    token,
+    token_tasks,
+)
 
 # all of gymnax 1.0 but MNISTBandit-bsuite, which downloads its data
 _GYMNAX = (
@@ -73,6 +86,10 @@ _OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
     "chain": (10, tabular.chain),
     "randomwalk": (19, tabular.random_walk),
     "garnet": (0, lambda seed, **kwargs: tabular.garnet(jax.random.key(seed), **kwargs)),
+    "fleet": (5, applied.fleet),
+    "windy-walk": (7, tabular.windy_walk),
+    "gamble": (6, stock.gamble),
+    "homeostat": (6, stock.homeostat),
     "features": (
         0,
         lambda seed, **kwargs: bandit.CategoricalBandit(bandit.feature_bandit(jax.random.key(seed), **kwargs)),

@@ -7,6 +7,7 @@ import pytest
 
 from rlx.envs import TabularMDP, check_env, tabular
 from rlx.envs.tabular import USER_CHANNELS, corner, floor_optimum, segment_queries, user_mdp
+from rlx.value import iwocs, robust_value_iteration
 from rlx.value.tabular import occupancy, policy_evaluation, value_iteration
 
 
@@ -224,3 +225,20 @@ def test_optimum_above_floors():
         floor_optimum(env, [0.0])
     with pytest.raises(ValueError, match="shares"):
         user_mdp(jax.random.key(0), shares=(0.1, 0.0, 0.1))
+
+
+def test_windy_walk_has_the_known_robust_value():
+    for width, known in ((7, -10.993596), (21, -24.986325)):
+        walks = [tabular.windy_walk(width, alpha).arrays() for alpha in np.linspace(0, 0.5, 25)]
+        P, (_, R, discount, rho0) = np.stack([walk[0] for walk in walks]), walks[0]
+        start = int(rho0.argmax())
+        np.testing.assert_allclose(robust_value_iteration(P, R, discount)[0][start], known, atol=1e-5)
+        found = iwocs(P, R, discount, start)
+        assert found.converged
+        assert len(found.models) == 2
+        np.testing.assert_allclose(found.worst, known, atol=1e-5)
+    calm = tabular.windy_walk(9)
+    np.testing.assert_allclose(calm.optimal_return(), -(1 - 0.99**8) / 0.01, rtol=1e-5)
+    check_env(tabular.windy_walk(7, 0.3))
+    with pytest.raises(ValueError, match="alpha"):
+        tabular.windy_walk(7, 1.5)
