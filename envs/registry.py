@@ -10,7 +10,7 @@ from typing import Any
 
 import jax
 
-from rlx.envs import adapters, bandit, dialogue, diffusion, grid, multi_objective, point, tabular, token
+from rlx.envs import adapters, bandit, dialogue, diffusion, goal_grid, grid, multi_objective, point, tabular, token
 
 # all of gymnax 1.0 but MNISTBandit-bsuite, which downloads its data
 _GYMNAX = (
@@ -70,6 +70,9 @@ _OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
     "corridor": (20, lambda n, **kwargs: grid.GridWorld(grid.corridor(n), **kwargs)),
     "open": (8, lambda n, **kwargs: grid.GridWorld(grid.open_room(n), **kwargs)),
     "hazards": (7, lambda n, costs=True, **kwargs: grid.GridWorld(grid.hazards(n), costs=costs, **kwargs)),
+    "goal-umaze": (9, lambda n, **kwargs: goal_grid.GoalGrid(grid.u_maze(n), **kwargs)),
+    "goal-serpentine": (9, lambda n, **kwargs: goal_grid.GoalGrid(grid.serpentine(n), **kwargs)),
+    "goal-fourrooms": (11, lambda n, **kwargs: goal_grid.GoalGrid(grid.four_rooms(n), **kwargs)),
     "chain": (10, tabular.chain),
     "randomwalk": (19, tabular.random_walk),
     "garnet": (0, lambda seed, **kwargs: tabular.garnet(jax.random.key(seed), **kwargs)),

@@ -25,6 +25,7 @@ import numpy as np
 ACTION_MASK = "action_mask"
 PREFERENCE = "preference"
 SKILL = "skill"
+GOAL = "goal"
 
 
 @dataclasses.dataclass(frozen=True)
