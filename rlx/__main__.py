@@ -52,7 +52,12 @@ ALGORITHMS = (
     "online_alignment",
     "directional_alignment",
 )  # modules of rlx.algos with `Config` and `make`
-OFFLINE = ("iql", "oppo", "offline_alignment")  # the same, but they learn from data, which only a program can give them
+OFFLINE = (
+    "iql",
+    "hiql",
+    "oppo",
+    "offline_alignment",
+)  # the same, but they learn from data, which only a program can give them
 DEFAULT_CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/rlx-jax"
 EVALUATIONS = 10  # in a run, where --eval-every does not say
 
