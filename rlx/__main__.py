@@ -55,12 +55,9 @@ ALGORITHMS = (
     "online_alignment",
     "directional_alignment",
 )  # modules of rlx.algos with `Config` and `make`
-LOGGED = ("iql", "td3_bc", "cql", "conditioned")  # the same, but they learn from a log
-OFFLINE = (
-    "recoil",
-    "oppo",
-    "offline_alignment",
-)  # the same, but they learn from data that only a program can give them
+LOGGED = ("iql", "td3_bc", "cql", "conditioned", "hiql")  # the same, but they learn from a log
+# and these from data that only a program can give them
+OFFLINE = ("recoil", "oppo", "offline_alignment")
 DEFAULT_CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/rlx-jax"
 EVALUATIONS = 10  # in a run, where --eval-every does not say
 
