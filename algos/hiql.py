@@ -24,6 +24,7 @@ from rlx import check
 from rlx.nets import Inputs, Network, prepare
 from rlx.nets.distribution import action_distribution
 from rlx.policy import awr_weights
+from rlx.runtime.log import check_log
 from rlx.runtime.problem import pose
 from rlx.space import GOAL, Box, Dict
 from rlx.types import Algorithm, Array, Environment, Policy, PyTree, Transition
@@ -263,8 +264,7 @@ def make(config: Config, env: Environment, env_params: Any = None) -> Algorithm:
     def update(state: State, data: Transition | None = None) -> tuple[State, dict[str, Any]]:
         if data is None:
             raise ValueError("data must be a log, a Transition with leaves [T, B, ...]; got None: fit(..., data=log)")
-        check.rank("data.terminated", data.terminated, 2)
-        check.require(data.terminated.size > 0, "the shape of data.terminated", data.terminated.shape, "without zeros")
+        check_log(data, space, action_space)
         key, sample_key = jax.random.split(state.key)
         grads, metrics = jax.grad(loss, has_aux=True)(state.params, state.target, data, sample(data, sample_key))
         updates, opt_state = optimiser.update(grads, state.optimiser, state.params)

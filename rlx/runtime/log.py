@@ -50,18 +50,21 @@ def record(
       num_envs: side by side.
       env_params: parameters of `env`, else the default ones.
       greedy: whether the policy takes its best action.
-      epsilon: probability of a uniformly random legal action in place of the policy's.
+      epsilon: probability of a random legal action in place of the policy's, uniform in a bounded space; `[num_envs]`
+        for a log of actors who are not equally able.
 
     Returns:
       `[num_steps, num_envs, ...]`, with actions as the environment takes them, and zeros for `log_prob`, which a policy
       does not tell.
 
     Raises:
-      ValueError: for counts below 1, or `epsilon` outside [0, 1].
+      ValueError: for counts below 1, or `epsilon` outside [0, 1] or of another shape.
     """
     check.count("num_steps", num_steps)
     check.count("num_envs", num_envs)
     check.in_range("epsilon", epsilon, 0.0, 1.0)
+    shape = jnp.shape(epsilon)
+    check.require(shape in ((), (num_envs,)), "the shape of epsilon", shape, f"() or ({num_envs},)")
     params = env.default_params if env_params is None else env_params
     obs_space, action_space = from_gymnax(env.observation_space(params)), from_gymnax(env.action_space(params))
 

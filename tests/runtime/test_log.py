@@ -11,6 +11,7 @@ import pytest
 
 from rlx import envs, runtime
 from rlx.algos import iql
+from rlx.envs import point
 from rlx.envs.grid import GridWorld, open_room
 from rlx.space import Box, Discrete
 from rlx.types import Policy
@@ -61,6 +62,46 @@ def test_random_actions_are_legal_and_as_frequent_as_asked():
     assert np.all(np.abs(share - 0.25) < 3 * np.sqrt(0.25 * 0.75 / log.action.size))
     with pytest.raises(ValueError, match=r"epsilon must be .* in \[0, 1\]; got 1.5"):
         corridor(1.5)
+
+
+POINT = point.goals()
+EXPERT = Policy(lambda batch_size: (), lambda key, obs, memory, reset, greedy=False: (POINT.expert(obs), memory))
+KEY = jax.random.key(0)
+
+
+def test_actors_are_as_able_as_they_are_said_to_be():
+    skill = jnp.repeat(jnp.array([1.0, 0.5, 0.0]), 20)
+    log = jax.jit(lambda: runtime.record(EXPERT, POINT, KEY, 50, num_envs=60, epsilon=1 - skill))()
+    returns = np.asarray(log.reward.sum(0)).reshape(3, 20)
+    first = log.obs[0]
+    np.testing.assert_allclose(returns[0], POINT.bound(first[:20, :2], first[:20, 4:6]), atol=1e-4)
+    error = returns.std(1) / np.sqrt(20)
+    assert np.all(-np.diff(returns.mean(1)) > 3 * (error[:-1] + error[1:]))
+    np.testing.assert_array_equal(log.truncated[-1], True)
+    assert not log.truncated[:-1].any()
+    drawn = np.asarray(log.action)[:, 40:].reshape(-1, 2)
+    np.testing.assert_allclose(drawn.mean(0), 0.0, atol=0.08)
+    np.testing.assert_allclose(drawn.var(0), 1 / 3, atol=0.04)  # uniform in [-1, 1]
+    share = np.mean(np.all(np.abs(log.action - POINT.expert(log.obs)) < 1e-6, -1), 0).reshape(3, 20).mean(1)
+    np.testing.assert_allclose(share, [1.0, 0.5, 0.0], atol=0.05)
+
+
+def test_single_steps_scatter_around_the_start():
+    params = POINT.default_params.replace(spread=0.6, max_steps_in_episode=1)
+    log = runtime.record(None, POINT, KEY, 20, num_envs=50, env_params=params)
+    position = np.asarray(log.obs)[..., :2]
+    assert bool(log.truncated.all())
+    np.testing.assert_allclose(position.reshape(-1, 2).var(0), 0.6**2 / 3, atol=0.02)
+    assert np.abs(position).max() <= 0.6
+
+
+def test_shares_of_random_actions_that_cannot_be_are_refused():
+    for epsilon, message in (
+        (jnp.array([1.5, 0.0]), r"epsilon must be .* in \[0, 1\]"),
+        (jnp.zeros(3), "the shape of epsilon"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            runtime.record(EXPERT, POINT, KEY, 3, num_envs=2, epsilon=epsilon)
 
 
 @functools.cache
