@@ -10,7 +10,8 @@ straight line above z = 7. Steadiness is the largest norm of the value network's
 
 Tried once on seeds 0 to 3 with the published levels, where the flat chi-square surrogate was an arm too and gave the
 same as the published one to two digits: the log's values hardly lie more than 4 below those of their states. Nothing
-was changed after that.
+was changed after that. What came out: both are within the 0.05 of implicit Q-learning that was declared, and 0.03 below
+it; extreme Q-learning scores as high as that in spite of its gradients.
 """
 
 from __future__ import annotations
