@@ -4,12 +4,20 @@ Six gambles, a sure 1 or a risky 4 or -5: the CVaR of their sum at level 1/4 is 
 it has won, 6 for the best plan in time alone, 5.02 where the mean is maximised. Six pushes by -1, 0 or 1, onto which a
 coin puts -1 or 1: the mean square of their sum is 1 for the best policy and 6 for the best plan. D-eta-N is quantile
 regression DQN whose network sees the stock, whose actions maximise the utility of stock and return, and whose replayed
-steps are learned under other stocks too. The start stock for CVaR is the one that its own values say is best.
+steps are learned under other stocks too. For CVaR the start stock is searched for: the policy of each candidate is
+played for 10,000 episodes, and the one of the best CVaR is kept.
 
 The learned policy is judged exactly: its actions at all times and totals give the distribution of its return. It should
 close 90% of the gap between the best plan and the best policy, and beat DQN with quantiles that maximises the mean.
 
-Deviations: fully connected networks on the time and the stock, a few thousand updates, no discount. TUNING
+Tuned on seeds 0 to 9 in three rounds. As long as the start stock was the one that the network's own values say is best,
+CVaR was 7.49 in some seeds and 4.55 in others: the bound that is maximised over starts has several local maxima, and a
+quantile's error counts four times in it. A slow target network and a loss that is linear beyond 0.1 helped (6.5 to 7.1
+on average), more updates, samples and quantiles did not. What that choice gives is still reported. Playing the
+candidates was then taken in its place, for 1,000 episodes each (7.38) and then, as that is a noisy choice, 10,000
+(7.45).
+
+Deviations: that; fully connected networks on the time and the stock, a few thousand updates, no discount.
 """
 
 from __future__ import annotations
@@ -31,6 +39,7 @@ from rlx.value import cvar, cvar_stock, stock_greedy, take_action
 HORIZON, LEVEL = 6, 0.25
 TOTALS = np.arange(-60, 61)  # all that can be reached from the start stocks
 STARTS = np.arange(-15, 6)  # candidates for the start stock of CVaR
+EPISODES = 10_000  # that each candidate is played
 CONFIG = dqn.Config(
     head="qr",
     atoms=32,
@@ -41,7 +50,9 @@ CONFIG = dqn.Config(
     buffer_size=50_000,
     learning_starts=5_000,
     learning_rate=1e-3,
-    target_period=100,
+    huber=0.1,
+    tau=0.01,
+    target_period=1,
     epsilon_start=1.0,
     epsilon_end=1.0,
 )
@@ -97,15 +108,24 @@ def distributions(lottery: Lottery, actions: np.ndarray, start: np.ndarray) -> l
     return [of(table, float(at)) for table, at in zip(actions, start, strict=True)]
 
 
+def best_start(lottery: Lottery, table: np.ndarray, seed: int) -> int:
+    """The candidate whose policy has the best CVaR in what is played of it."""
+    rng, played = np.random.default_rng(seed), []
+    for x, p in distributions(lottery, np.repeat(table[None], len(STARTS), 0), STARTS):
+        played.append(rng.choice(x, size=EPISODES, p=p / p.sum()))
+    return int(STARTS[np.argmax(cvar(jnp.asarray(np.stack(played)), LEVEL))])
+
+
 def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
     samples = {}
     lottery = gamble(HORIZON)
     for name, utility in (("with the stock", "cvar"), ("of the mean", "mean")):
-        actions, start = learned("cvar", utility, seeds, updates)
-        found = distributions(lottery, actions, start)
-        samples[f"CVaR {name}"] = [float(cvar(jnp.asarray(x), LEVEL, jnp.asarray(p))) for x, p in found]
-        samples[f"mean return {name}"] = [float(p @ x) for x, p in found]
-        samples[f"start stock {name}"] = start.tolist()
+        actions, own_start = learned("cvar", utility, seeds, updates)
+        played = np.array([best_start(lottery, table, seed) for table, seed in zip(actions, seeds, strict=True)])
+        for how, start in (("", played), (", start by its own values", own_start)):
+            found = distributions(lottery, actions, start)
+            samples[f"CVaR {name}{how}"] = [float(cvar(jnp.asarray(x), LEVEL, jnp.asarray(p))) for x, p in found]
+            samples[f"start stock {name}{how}"] = start.astype(float).tolist()
     actions, _ = learned("homeostatic", "homeostatic", seeds, updates)
     found = distributions(homeostat(HORIZON), actions, np.zeros(len(seeds)))
     samples["mean square with the stock"] = [float(p @ x**2) for x, p in found]
@@ -137,8 +157,8 @@ CLAIM = Claim(
             direction=-1,
         ),
     ),
-    settings={"config": dataclasses.asdict(CONFIG), "horizon": HORIZON, "level": LEVEL},
-    updates=3_000,
+    settings={"config": dataclasses.asdict(CONFIG), "horizon": HORIZON, "level": LEVEL, "episodes": EPISODES},
+    updates=2_000,
     steps_per_update=CONFIG.num_envs * CONFIG.num_steps,
     run=run,
 )

@@ -71,26 +71,28 @@ def smdp_target(
 
 
 def dispatch_scores(order_target: jax.Array, driver_value: jax.Array, feasible: jax.Array | None = None) -> jax.Array:
-    """What each match would gain: `order_target_i - driver_value_j`, or minus infinity where it is not feasible.
+    """What each match would gain: `order_target_ij - driver_value_j`, or minus infinity where it is not feasible.
 
-    `order_target` is `smdp_target` of serving the order, `driver_value` what the driver has without it. With the value
+    `order_target` is `smdp_target` of order i served by driver j, `driver_value` what j has without it. With the value
     of its state, `V(s_j, t)`, a score is the TD error of the match, as published; with that of staying idle, `gamma
     V(s_j, t + 1)`, the best matching maximises the sum of all drivers' targets. The driver's value is subtracted here:
     a target that has it subtracted already would lose it twice.
 
-    Shapes: `[..., O]`, `[..., D]`, `feasible` bool `[..., O, D]`. Result `[..., O, D]`. Differentiated: both.
+    Shapes: `order_target` `[..., O, D]`, or `[..., O, 1]` where it does not depend on the driver; `driver_value`
+    `[..., D]`, `feasible` bool `[..., O, D]`. Result `[..., O, D]`. Differentiated: both.
 
     >>> import jax.numpy as jnp
-    >>> dispatch_scores(jnp.array([5.0]), jnp.array([1.0, 4.0]), jnp.array([[True, False]])).tolist()
+    >>> dispatch_scores(jnp.array([[5.0]]), jnp.array([1.0, 4.0]), jnp.array([[True, False]])).tolist()
     [[4.0, -inf]]
 
     Raises:
-      ValueError: for a `feasible` that is not boolean or not of the scores' shape.
+      ValueError: for a `feasible` that is not boolean or not of the scores' shape, or targets of another rank.
 
     Source: Tang et al., "Value Function is All You Need: A Unified Learning Framework for Ride Hailing Platforms"
     (2021).
     """
-    score = order_target[..., :, None] - driver_value[..., None, :]
+    check.rank("order_target", order_target, jnp.ndim(driver_value) + 1)
+    score = order_target - driver_value[..., None, :]
     if feasible is None:
         return score
     check.require(jnp.result_type(feasible) == jnp.bool_, "feasible", jnp.result_type(feasible), "boolean")

@@ -382,7 +382,7 @@ ROWS = {
     ),
     "dispatch_scores": Row(
         value.dispatch_scores,
-        dict(order_target=normal(B, 4), driver_value=normal(B, 5)),
+        dict(order_target=normal(B, 4, 5), driver_value=normal(B, 5)),
         differentiated=("order_target", "driver_value"),
     ),
     "reposition_logits": Row(

@@ -93,7 +93,7 @@ def test_best_matching_of_scores_over_idling_maximises_the_fleets_targets():
     fare, drop, idle = rng.uniform(0, 5, 3), rng.uniform(0, 5, 3), rng.uniform(0, 6, 3)
     slots = rng.integers(1, 5, 3)
     target = value.smdp_target(jnp.asarray(fare), slots, 0.9, jnp.asarray(drop))
-    score = value.dispatch_scores(target, jnp.asarray(idle))
+    score = value.dispatch_scores(target[:, None], jnp.asarray(idle))
     found = np.asarray(value.matching(score))
 
     def fleet(match):
@@ -110,7 +110,7 @@ def test_best_matching_of_scores_over_idling_maximises_the_fleets_targets():
 
 def test_infeasible_matches_are_not_made():
     feasible = jnp.array([[False, True], [False, True]])
-    score = value.dispatch_scores(jnp.array([9.0, 8.0]), jnp.array([0.0, 1.0]), feasible)
+    score = value.dispatch_scores(jnp.array([[9.0], [8.0]]), jnp.array([0.0, 1.0]), feasible)
     np.testing.assert_array_equal(value.matching(score), [1, -1])
 
 
@@ -131,7 +131,9 @@ def test_errors_name_the_argument():
     with pytest.raises(ValueError, match="temperature"):
         value.reposition_logits(jnp.zeros(2), jnp.ones(2), 0.9, 0.0, 0.0, 0.0)
     with pytest.raises(ValueError, match="feasible must be boolean"):
-        value.dispatch_scores(jnp.zeros(2), jnp.zeros(2), jnp.ones((2, 2)))
+        value.dispatch_scores(jnp.zeros((2, 1)), jnp.zeros(2), jnp.ones((2, 2)))
+    with pytest.raises(ValueError, match="order_target must have rank 2"):
+        value.dispatch_scores(jnp.zeros(2), jnp.zeros(2))
     with pytest.raises(ValueError, match="score must have rank 2"):
         value.matching(jnp.zeros(3))
     with pytest.raises(ValueError, match="tolerance"):
