@@ -10,7 +10,8 @@ from a half-and-half mixture, in each grid: from all episodes, or from those tha
 In the paper the judge is a vision-language model that was trained on neither; here a small network of sets stands in,
 and frames are features. Success of a clone is exact, of its frequencies of actions in each cell.
 
-{tuned}
+Tried on seeds 0 and 1 with 300 updates, where the judges could tell 0.88 and 0.54 apart, and with 1000 (0.93 and 0.50);
+nothing was changed.
 """
 
 from __future__ import annotations
