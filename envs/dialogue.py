@@ -353,11 +353,11 @@ class GuessWho:
         """What is known, int `[..., K]`, as a number below `3 ** K`: int32 `[...]`."""
         return (known @ 3 ** jnp.arange(self.attributes)).astype(jnp.int32)
 
-    def possible(self, params: GuessParams | None = None) -> np.ndarray:
+    def possible(self, params: GuessParams | None = None) -> Array:
         """Which items agree with each situation, bool `[3 ** K, N]`."""
-        attribute = np.asarray((self.default_params if params is None else params).attribute)
+        attribute = (self.default_params if params is None else params).attribute
         known = np.arange(3**self.attributes)[:, None] // 3 ** np.arange(self.attributes) % 3
-        return np.all((known[:, None] == 0) | (known[:, None] == 1 + attribute), -1)
+        return jnp.all((known[:, None] == 0) | (known[:, None] == 1 + attribute), -1)
 
     def scripted_log(
         self, key: Array, games: int, *, careless: float = 0.2, hasty: float = 0.1, params: GuessParams | None = None
@@ -370,8 +370,8 @@ class GuessWho:
         """
         check.count("games", games)
         params = self.default_params if params is None else params
-        possible = jnp.asarray(self.possible(params))
-        turns = int(params.max_steps_in_episode)
+        possible = self.possible(params)
+        turns = int(self.default_params.max_steps_in_episode)
 
         def turn(carry: tuple[GuessState, Array], key: Array) -> tuple[tuple[GuessState, Array], tuple[Array, ...]]:
             state, playing = carry
@@ -431,7 +431,7 @@ class GuessWho:
             params.max_steps_in_episode,
             f"above the {self.attributes} attributes",
         )
-        possible, cost, prize = self.possible(params), float(params.cost), float(params.prize)
+        possible, cost, prize = np.asarray(self.possible(params)), float(params.cost), float(params.prize)
         place = 3 ** np.arange(self.attributes)
         policy = np.zeros((len(possible), self.attributes + self.items))
         value = np.zeros(len(possible))
