@@ -5,7 +5,6 @@ equal numbers are left out of training: there both parts are in distribution and
 of low rank in the parts, bilinear features of two embeddings (`rlx.value.transductive_features`) should extrapolate to
 these pairs, and networks of the state, or of both parts side by side, should not have to.
 
-Where it is not of low rank, the form has nothing to go by: reported for a smooth function of the state, without a
 Where it is not of low rank, the form has nothing to go by: reported for a smooth function of the state alone, without a
 condition. The paper's own claim, that conservative methods of offline reinforcement learning gain from it, is not
 judged here, nor is the learned policy that finds anchors.
