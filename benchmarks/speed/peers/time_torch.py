@@ -27,16 +27,22 @@ def measure(spec: dict[str, Any], meter: Meter) -> dict[str, Any]:
     action, goes_on = rows["action"].long(), (~rows["terminated"]).float()
     num_actions = int(action.max()) + 1
 
-    def network(inputs: int, outputs: int) -> Any:
+    def linear(inputs: int, outputs: int, scale: float) -> Any:
+        layer = nn.Linear(inputs, outputs)
+        nn.init.orthogonal_(layer.weight, scale)  # as rlx begins, so that losses can be compared
+        nn.init.zeros_(layer.bias)
+        return layer
+
+    def network(inputs: int, outputs: int, output_scale: float = 1.0) -> Any:
         layers, width = [], inputs
         for size in settings["hidden"]:
-            layers += [nn.Linear(width, size), nn.ReLU()]
+            layers += [linear(width, size, 2**0.5), nn.ReLU()]
             width = size
-        return nn.Sequential(*layers, nn.Linear(width, outputs))
+        return nn.Sequential(*layers, linear(width, outputs, output_scale))
 
     def train(seed: int) -> Any:
         torch.manual_seed(seed)
-        actor, value = network(obs.shape[1], num_actions), network(obs.shape[1], 1)
+        actor, value = network(obs.shape[1], num_actions, 0.01), network(obs.shape[1], 1)
         critics = nn.ModuleList(network(obs.shape[1] + num_actions, 1) for _ in range(2))
         slow = nn.ModuleList(network(obs.shape[1] + num_actions, 1) for _ in range(2))
         slow.load_state_dict(critics.state_dict())
