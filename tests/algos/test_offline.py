@@ -11,11 +11,13 @@ import pytest
 from tiny import Tiny
 
 from rlx import runtime
-from rlx.algos import conditioned, cql, recoil, td3_bc
+from rlx.algos import conditioned, cql, iql, recoil, td3_bc
+from rlx.envs import make
 from rlx.envs.bandit import LuckyBandit
 from rlx.nets import Inputs, Network
 from rlx.pareto import linear
 from rlx.reward import extrinsic
+from rlx.runtime.rollout import mixture_log
 from rlx.space import Box, Discrete, MultiDiscrete
 from rlx.types import Algorithm, Channel, Transition
 
@@ -178,6 +180,49 @@ def test_recoil_matches_the_expert_and_is_at_its_fixed_point():
     np.testing.assert_allclose(q, 2 * (of_expert - share) / (of_expert + of_offline), atol=0.15)
     everything = (of_expert + of_offline) / 2
     assert np.abs(share - of_expert).sum() < 0.6 * np.abs(everything - of_expert).sum()
+
+
+# --- Several steps ---
+
+ROBOT, ROBOT_PARAMS = make("rlx/point-goals-4")
+ROBOT_PARAMS = ROBOT_PARAMS.replace(max_steps_in_episode=25)
+ON_ROBOTS = {
+    "td3_bc": td3_bc.Config(**SMALL, alpha=10.0, tau=0.02, discount=0.9),
+    "cql": cql.Config(**SMALL, tau=0.02, discount=0.9, num_samples=4),
+    "conditioned": conditioned.Config(**SMALL),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ON_ROBOTS)
+def test_the_good_half_of_a_log_is_found(name: str):
+    """Of robots that go to the goal or to the opposite one; 0 is the mean return of the log, 1 the optimum."""
+
+    def towards(key: Any, obs: Any) -> Any:
+        del key
+        right = (jnp.arange(len(obs)) < len(obs) // 2)[:, None]
+        return ROBOT.expert(jnp.where(right, obs, obs.at[:, 4:6].multiply(-1.0)))
+
+    log = jax.jit(lambda: mixture_log(ROBOT, KEY, 25, jnp.full(128, 0.7), towards, ROBOT_PARAMS))()
+    modules: dict[str, Any] = {"td3_bc": td3_bc, "cql": cql, "conditioned": conditioned}
+    algorithm = modules[name].make(ON_ROBOTS[name], ROBOT, ROBOT_PARAMS)
+    state = learn(algorithm, log, 2_000)
+    played = runtime.evaluate(algorithm.policy(state), ROBOT, KEY, 32, env_params=ROBOT_PARAMS, max_steps=25)
+    worst, best = log.reward.sum(0).mean(), ROBOT.bound(jnp.zeros(2), ROBOT_PARAMS.goal, ROBOT_PARAMS).mean()
+    assert (played.returns.mean() - worst) / (best - worst) > 0.8
+
+
+@pytest.mark.parametrize("module", [cql, iql])
+def test_a_random_walk_teaches_the_shortest_way(module: Any):
+    """In a room of 5 x 5 cells, eight steps from corner to corner."""
+    env, params = make("rlx/open-5")
+    log = jax.jit(lambda: mixture_log(env, KEY, 200, jnp.zeros(20), lambda key, obs: jnp.zeros(len(obs), jnp.int32)))()
+    own = {"penalty": 0.01} if module is cql else {"level": 0.9, "inverse_temperature": 20.0}
+    config = module.Config(**{**SMALL, "hidden": (64,)}, tau=0.05, discount=0.9, **own)
+    algorithm = module.make(config, env, params)
+    state = learn(algorithm, log, 3_000)
+    played = runtime.evaluate(algorithm.policy(state), env, KEY, 4, env_params=params, max_steps=30)
+    np.testing.assert_array_equal(played.lengths, 8)
 
 
 # --- All ---
