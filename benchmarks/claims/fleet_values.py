@@ -35,10 +35,12 @@ SETTINGS = {
     "discount": 0.95,  # per slot
     "learning_rate": 0.1,
     "reach": 12.0,  # slots over which what is learned is carried
+    "smooth": 4.0,  # slots over which history's value is averaged
     "period": 3,  # slots between mixtures
     "weight": 0.5,  # of history in a mixture
     "temperature": 1.0,  # of moves
     "cost": 0.2,  # of a block's empty drive
+    "furthest": 1,  # blocks that a driver moves without an order
 }
 GAMMA = SETTINGS["discount"]
 ENV = Fleet(demand(SIZE, SLOTS), size=SIZE)
@@ -84,7 +86,8 @@ def decide(value: Array, state: FleetState, key: Array, moves: Array) -> tuple[A
     logits = reposition_logits(
         there, steps, GAMMA, value[time, state.zone], SETTINGS["cost"] * blocks, SETTINGS["temperature"]
     )
-    goal = jnp.where(moves, jax.random.categorical(key, logits), state.zone)
+    near = jnp.where(blocks <= SETTINGS["furthest"], logits, -jnp.inf)
+    goal = jnp.where(moves, jax.random.categorical(key, near), state.zone)
     action = jnp.where(matched, which, ENV.orders + goal)
     driver = jnp.arange(ENV.drivers)
     return action, Log(
@@ -138,7 +141,10 @@ def evaluate(logs: Log) -> Array:
 
     slots = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), logs)
     start = jnp.zeros((SLOTS + 1, ENV.zones))
-    return jax.lax.scan(step, start, (jnp.arange(SLOTS), slots), reverse=True)[0]
+    value = jax.lax.scan(step, start, (jnp.arange(SLOTS), slots), reverse=True)[0]
+    slot = jnp.arange(SLOTS)
+    near = jnp.exp(-jnp.abs(slot[:, None] - slot) / SETTINGS["smooth"])
+    return value.at[:SLOTS].set(near / near.sum(1, keepdims=True) @ value[:SLOTS])
 
 
 @jax.jit
