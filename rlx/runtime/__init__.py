@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rlx.runtime.elites import plot_archive as plot_archive
     from rlx.runtime.evaluation import Evaluation as Evaluation
     from rlx.runtime.evaluation import evaluate as evaluate
+    from rlx.runtime.evaluation import scripted as scripted
     from rlx.runtime.front import front_table as front_table
     from rlx.runtime.front import plot_front as plot_front
     from rlx.runtime.front import plot_hypervolume as plot_hypervolume
@@ -71,6 +72,7 @@ _MODULE_OF = {
     "restore_config": "restoration",
     "save_log": "log",
     "save_reward": "reward_file",
+    "scripted": "evaluation",
     "sweep": "driver",
     "train": "driver",
     "win_rate_table": "comparison",
