@@ -266,6 +266,35 @@ def test_fit_passes_the_log():
         assert np.mean(act(algorithm, run.state, 1_000, greedy=False)[:, 0] == 1) > 0.9
 
 
+SWEPT: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "td3_bc": (td3_bc, LINE, {"alpha": [0.5, 2.5], "target_noise": [0.1, 0.2]}),
+    "cql": (cql, ARMED, {"penalty": [0.1, 1.0], "temperature": [0.5, 1.0]}),
+    "cql of a box": (cql, LINE, {"penalty": [0.1, 1.0], "discount": [0.9, 0.99]}),
+    "conditioned": (conditioned, ARMED, {"ask": [0.0, 1.0], "learning_rate": [1e-3, 3e-3]}),
+    "recoil": (recoil, ARMED, {"level": [0.6, 0.9], "inverse_temperature": [1.0, 5.0]}),
+}
+
+
+@pytest.mark.parametrize("name", SWEPT)
+def test_seeds_and_settings_share_one_log(name: str):
+    module, env, swept = SWEPT[name]
+    action = TAKEN if env is ARMED else np.linspace(-1, 3, 8).astype(np.float32)[:, None]
+    log = log_of(action, ARMS[TAKEN])
+    data = recoil.Logs(log, log) if module is recoil else log
+    keys, settings = jax.random.split(KEY, 2), {field: jnp.array(x) for field, x in swept.items()}
+
+    def one(key: Any, settings: Any) -> Any:
+        algorithm = module.make(module.Config(**{**SMALL, "batch_size": 8, "hidden": (4,), **settings}), env)
+        state, _ = runtime.train(algorithm, key, 4, data)
+        kept = algorithm.with_learned(algorithm.init(key), algorithm.learned(state))
+        return algorithm.learned(state), algorithm.learned(kept)
+
+    learned, kept = jax.jit(jax.vmap(one))(keys, settings)
+    jax.tree.map(np.testing.assert_array_equal, learned, kept)
+    alone, _ = jax.jit(one)(keys[1], jax.tree.map(lambda x: x[1], settings))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x[1], y, rtol=1e-3, atol=1e-5), learned, alone)
+
+
 def test_refusals():
     made = {
         "td3_bc": td3_bc.make(td3_bc.Config(), LINE),
