@@ -18,7 +18,7 @@ import optax
 from rlx import check
 from rlx.nets import Network, prepare
 from rlx.nets.distribution import LOG_STD_RANGE, action_bounds, action_distribution, mask_logits
-from rlx.runtime.logged import draw_rows, scorer
+from rlx.runtime.log import draw_rows, scorer
 from rlx.runtime.problem import initial_weights, pose
 from rlx.space import Box
 from rlx.types import Algorithm, Array, Environment, Policy, PyTree, RewardSource, Transition, Weighting
@@ -131,7 +131,7 @@ def make(
             outcome = outcomes_of(state, data, score_key)
             outcomes = jnp.stack([outcome.mean(), jnp.maximum(outcome.std(), 1e-6), outcome.max()])
             beside = ((outcome - outcomes[0]) / outcomes[1],)
-        step, *drawn = draw_rows(index_key, data, config.batch_size, *beside)
+        step, *drawn = draw_rows(index_key, data, (obs_space, action_space), config.batch_size, *beside)
         outcome = drawn[0] if drawn else jnp.zeros(config.batch_size)
 
         def loss(params: PyTree) -> Array:

@@ -24,7 +24,7 @@ from rlx import check
 from rlx.nets import Network, prepare
 from rlx.nets.distribution import LOG_STD_RANGE, action_bounds, action_distribution
 from rlx.policy import sac_policy_loss, sac_temperature_loss, tanh_log_det
-from rlx.runtime.logged import draw_rows, scorer
+from rlx.runtime.log import draw_rows, scorer
 from rlx.runtime.problem import initial_weights, pose
 from rlx.space import Box, Discrete
 from rlx.types import Algorithm, Array, Environment, Policy, PyTree, RewardSource, Transition, Weighting
@@ -263,7 +263,7 @@ def make(
     def update(state: State, data: Transition | None = None) -> tuple[State, dict[str, Any]]:
         key, index_key, score_key, loss_key = jax.random.split(state.key, 4)
         beside = (logged_returns(state, data, score_key),) if config.calibrated and data is not None else ()
-        step, *returns = draw_rows(index_key, data, config.batch_size, *beside)
+        step, *returns = draw_rows(index_key, data, (obs_space, action_space), config.batch_size, *beside)
         reward = score(state.source, step, score_key)
         floor = returns[0] if returns else jnp.full(config.batch_size, -jnp.inf)
         loss = box_loss if continuous else discrete_loss

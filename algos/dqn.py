@@ -2,7 +2,13 @@
 
 Discrete actions, with masks, over any number of reward channels: the network has a value of each action for each
 channel, and the greedy action is that of their weighted sum. Double, dueling, n-step and prioritised replay are
-switches, as in Hessel et al., "Rainbow: Combining Improvements in Deep Reinforcement Learning" (2018).
+switches, as in Hessel et al., "Rainbow: Combining Improvements in Deep Reinforcement Learning" (2018). So is what a
+value is: a number, the logits of a histogram learned by classification (two_hot, hl_gauss, c51), or quantiles of the
+return (qr, iqn); `rlx.nets.value_head` says how each learns.
+
+With quantiles, and a stock in the observation (`rlx.envs.stock.Stock`), actions can maximise more than the mean: CVaR,
+staying near a set point, any functional that survives the discount (D-eta-N: Pires et al., "Optimizing Return
+Distributions with Distributional Dynamic Programming", 2025).
 
 Where the observation holds a preference (`rlx.envs.wrappers.Preference`) one network serves all preferences: each
 replayed step can be learned under several, with the targets of envelope Q-learning (Yang et al., "A Generalized
@@ -19,8 +25,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from rlx import check
-from rlx.nets import Network, prepare
+from rlx import check, space
+from rlx.nets import HeadKind, Network, QuantileNetwork, prepare, value_head
 from rlx.nets.distribution import mask_logits
 from rlx.runtime.problem import initial_weights, pose, prefixed, reweigh, under_preferences
 from rlx.runtime.replay import (
@@ -41,9 +47,19 @@ from rlx.runtime.replay import (
     window,
 )
 from rlx.runtime.rollout import EnvBatch, EpisodeSums, finished_episodes, init_episode_sums, reset_batch, rollout
-from rlx.space import Discrete
+from rlx.space import Dict, Discrete
 from rlx.types import Algorithm, Array, Environment, Mean, Policy, PyTree, RewardSource, Transition, Weighting
-from rlx.value import dueling, envelope_target, gpi_action, greedy_action, q_target, take_action, td_loss
+from rlx.value import (
+    dueling,
+    envelope_target,
+    gpi_action,
+    greedy_action,
+    q_target,
+    stock_greedy,
+    take_action,
+    td_loss,
+)
+from rlx.value.stock import Utility
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,8 +78,14 @@ class Config:
     n_step: int = 1  # rewards in a target; the steps after the first are off-policy, and not corrected for it
     double: bool = True  # choose the target's action with the online network (van Hasselt et al. 2016)
     dueling: bool = False  # a state value and advantages as heads on one torso (Wang et al. 2016)
+    head: HeadKind = "mean"  # what the network says of a return: its mean, or a distribution
+    atoms: int = 51  # numbers for each action in a head that is not "mean"; 51: C51 (QR-DQN has 200, IQN 8)
+    low: float = -10.0  # least return of the support of two_hot, hl_gauss and c51; -10: C51
+    high: float = 10.0  # greatest; centre the support on the returns, since learning begins in its middle
+    utility: Utility = "mean"  # of the stock and the return, which actions maximise: "cvar", "homeostatic", a callable
     # Where errors are far above `huber`, values follow the median of their targets, and overshoot.
-    huber: float | None = None  # error beyond which the loss is linear; None: squared (CleanRL; Mnih et al. have 1)
+    # None: squared (CleanRL; Mnih et al. have 1), and 1 for quantiles (QR-DQN)
+    huber: float | None = None  # error beyond which the loss is linear
     tau: float = 1.0  # how far the target network moves towards the online one; 1: a copy
     target_period: int = 100  # gradient steps from one such move to the next; 1 with a small tau: Polyak averaging
     epsilon_start: float = 1.0  # probability of a random action at the first update
@@ -73,7 +95,8 @@ class Config:
     priority_exponent: float = 0.6  # 0: uniform; 0.6: the same paper
     importance_start: float = 0.4  # exponent of the importance weights at the first update; 0.4: the same
     importance_steps: int = 500_000  # environment steps over which it rises linearly to 1
-    relabel: int = 0  # preferences drawn for each replayed step, to learn it under; 0: that under which it was taken
+    # preferences (or stocks, from others of the batch) drawn for each replayed step, to learn it under
+    relabel: int = 0  # 0: that under which it was taken
     envelope: bool = False  # the target maximises over those preferences too (Yang et al. 2019)
     homotopy_steps: int | None = None  # gradient steps over which the loss turns into that of the weighted sum; None: 0
     improve: bool = False  # act by the best of the policies for the preferences that env_params list (GPI)
@@ -99,6 +122,15 @@ class Config:
         check.require(self.relabel > 0 or not self.envelope, "relabel", self.relabel, "at least 1 with envelope")
         if self.homotopy_steps is not None:
             check.count("homotopy_steps", self.homotopy_steps)
+        head = value_head(self.head, self.atoms, self.low, self.high, self.huber)
+        check.require(not self.envelope or head.target is None, "head", self.head, "one of a scalar target (envelope)")
+        scalar = self.head == "mean" or self.homotopy_steps is None
+        check.require(scalar, "head", self.head, "'mean' with homotopy_steps")
+        allowed = "'qr' or 'iqn' with a utility other than 'mean'"
+        check.require(self.utility == "mean" or head.levels is not None, "head", self.head, allowed)
+        allowed = "'mean', 'cvar', 'homeostatic' or a callable"
+        known = callable(self.utility) or self.utility in ("mean", "cvar", "homeostatic")
+        check.require(known, "utility", self.utility, allowed)
 
 
 class Learner(NamedTuple):
@@ -154,13 +186,17 @@ def make(
     if not isinstance(action_space, Discrete):
         raise TypeError(f"DQN takes Discrete actions; got {action_space!r}: use ppo, or for a Box sac")
     gamma = problem.discounts(config.discount)
-    problem.require_preference(relabel=config.relabel, improve=config.improve)
+    stocked = isinstance(obs_space, Dict) and space.STOCK in obs_space.spaces
+    problem.require_preference(relabel=0 if stocked else config.relabel, improve=config.improve)
+    if config.utility != "mean":
+        require_stock(config, env, stocked, num_channels)
 
     steps_per_update = config.num_envs * config.num_steps
     num_heads = action_space.n + config.dueling
-    network = Network(
-        num_heads * num_channels, config.hidden, config.activation, config.layer_norm, config.conv_features
-    )
+    head = value_head(config.head, config.atoms, config.low, config.high, config.huber)
+    layers = (config.hidden, config.activation, config.layer_norm, config.conv_features)
+    network = Network(num_heads * num_channels * head.size, *layers)
+    quantile_network = QuantileNetwork(num_heads * num_channels, *layers)  # for iqn
     optimiser = optax.chain(
         optax.clip_by_global_norm(config.max_grad_norm),
         optax.flatten(optax.adam(config.learning_rate)),  # one step on one vector, in place of many on small arrays
@@ -170,19 +206,43 @@ def make(
         progress = updates * (steps_per_update / config.epsilon_steps)
         return ramp(config.epsilon_start, config.epsilon_end, progress)
 
-    def q_values(params: PyTree, obs: PyTree) -> tuple[Array, Array | None]:
-        """Action values `[N, A, K]` and the mask of legal actions `[N, A]`, if there is one."""
+    def numbers(params: PyTree, obs: PyTree, levels: Array | None = None) -> tuple[Array, Array | None]:
+        """The network's numbers for each action `[N, A, K, M]`, and the mask of legal actions `[N, A]`, or None.
+
+        With `levels [N, M]` they are quantiles at those.
+        """
         inputs = prepare(obs_space, obs)
-        heads, _ = network.apply(params, jax.tree.map(lambda x: x[None], inputs), (), None)
-        heads = heads.reshape(-1, num_heads, num_channels)
-        return dueling(heads[:, 0], heads[:, 1:], axis=-2) if config.dueling else heads, inputs.mask
+        if config.head == "iqn":
+            size = jax.tree.leaves(inputs)[0].shape[0]
+            levels = jnp.broadcast_to(head.levels, (size, head.size)) if levels is None else levels
+            heads: Any = quantile_network.apply(params, inputs._replace(mask=None), levels)
+            heads = jnp.moveaxis(heads, 1, -1)
+        else:
+            heads, _ = network.apply(params, jax.tree.map(lambda x: x[None], inputs), (), None)
+        heads = heads.reshape(-1, num_heads, num_channels, head.size)
+        return dueling(heads[:, 0], heads[:, 1:], axis=-3) if config.dueling else heads, inputs.mask
+
+    def q_values(params: PyTree, obs: PyTree) -> tuple[Array, Array | None]:
+        """Action values `[N, A, K]` and the mask."""
+        found, mask = numbers(params, obs)
+        return head.value(found), mask
+
+    def best(found: Array, weights: Array, obs: PyTree, mask: Array | None) -> Array:
+        """The greedy actions `[N]` of numbers `[N, A, K, M]`."""
+        if config.utility != "mean":
+            return stock_greedy(found[:, :, 0], obs[space.STOCK], config.utility, mask)
+        return greedy_action(head.value(found), mask, weights=weights)
+
+    def of_action(found: Array, action: Array) -> Array:
+        """`[N, K, M]`."""
+        return take_action(found.reshape(*found.shape[:2], -1), action).reshape(-1, *found.shape[2:])
 
     def greedy(params: PyTree, weights: Array, obs: PyTree) -> tuple[Array, Array | None]:
         """Greedy actions `[N]` and the mask of legal ones."""
         weights = problem.channel_weights(weights, obs)
         if not config.improve:
-            q, mask = q_values(params, obs)
-            return greedy_action(q, mask, weights=weights), mask
+            found, mask = numbers(params, obs)
+            return best(found, weights, obs, mask), mask
         size = weights.shape[0]
         listed, exists = env_params.listed()
         q, mask = q_values(params, under_preferences(obs, jnp.broadcast_to(listed, (size, *listed.shape))))
@@ -249,29 +309,42 @@ def make(
         reward, discount, last = n_step(reward, steps.terminated, steps.truncated, stored, gamma)
         next_obs = jax.tree.map(lambda x: x[last, jnp.arange(config.batch_size)], steps.next_obs)
         obs, action = jax.tree.map(lambda x: x[0], (steps.obs, steps.action))
-        if config.relabel:
+        if config.relabel and stocked:
+            repeated = [jnp.repeat(x, config.relabel, axis=0) for x in (reward, discount, action, weight)]
+            reward, discount, action, weight = repeated
+            obs, next_obs = under_stocks(preference_key, obs, next_obs, reward, discount, config.relabel)
+        elif config.relabel:
             drawn = env.sample_preferences(preference_key, env_params, config.batch_size * config.relabel)
             preferences = drawn.reshape(config.batch_size, config.relabel, -1)
             obs, next_obs = under_preferences(obs, preferences), under_preferences(next_obs, preferences)
             repeated = (reward, discount, action, weight)
             reward, discount, action, weight = (jnp.repeat(x, config.relabel, axis=0) for x in repeated)
         weights = problem.channel_weights(state.weights, obs)
-        next_q, mask = q_values(learner.target_params, next_obs)
-        next_q_online = q_values(learner.params, next_obs)[0] if config.double else next_q
-        if config.envelope:
+        next_numbers, mask = numbers(learner.target_params, next_obs)
+        online_numbers = numbers(learner.params, next_obs)[0] if config.double else next_numbers
+        if head.target is not None:
+            after = of_action(next_numbers, best(online_numbers, weights, next_obs, mask))
+            target = head.target(reward, discount, after)
+        elif config.envelope:
             sets = [
                 x if x is None else x.reshape(config.batch_size, config.relabel, *x.shape[1:])
-                for x in (next_q_online, next_q, reward, discount, weights, mask)
+                for x in (head.value(online_numbers), head.value(next_numbers), reward, discount, weights, mask)
             ]
             online, slow, reward, discount, preferred, mask = sets
             target = envelope_target(online, slow, reward[:, 0], discount[:, 0], preferred, config.double, mask)
             target = target.reshape(-1, num_channels)
         else:
-            target = q_target(next_q_online, next_q, reward, discount, config.double, mask, weights=weights)
+            online, slow = head.value(online_numbers), head.value(next_numbers)
+            target = q_target(online, slow, reward, discount, config.double, mask, weights=weights)
+        levels = head.levels
+        if config.head == "iqn":
+            levels = jax.random.uniform(jax.random.fold_in(key, 0), (len(action), 1, head.size))
 
         def loss(params: PyTree) -> tuple[Array, tuple[Array, Array]]:
-            q = take_action(q_values(params, obs)[0], action)
-            losses = (weight[:, None] * td_loss(q, target, huber=config.huber)).mean(0)
+            drawn = levels[:, 0] if config.head == "iqn" else None
+            taken = of_action(numbers(params, obs, drawn)[0], action)
+            q = head.value(taken)
+            losses = (weight[:, None] * head.loss(taken, target, levels)).mean(0)
             total = losses.sum()
             if config.homotopy_steps is not None:
                 of_sum = td_loss(jnp.sum(weights * q, -1), jnp.sum(weights * target, -1), huber=config.huber)
@@ -288,9 +361,16 @@ def make(
         target_params = optax.incremental_update(params, learner.target_params, move)
         priorities = learner.priorities
         if priorities is not None:
-            error = jnp.abs(jnp.sum((target - q) * weights, axis=-1)).reshape(config.batch_size, -1).max(1) + 1e-6
+            error = (
+                jnp.abs(jnp.sum((head.target_mean(target) - q) * weights, axis=-1))
+                .reshape(config.batch_size, -1)
+                .max(1)
+                + 1e-6
+            )
             priorities = set_priorities(priorities, index, error**config.priority_exponent)
         metrics = {"loss/value": losses, "q_value": q.mean(0)}
+        if head.clipped is not None:
+            metrics["clipped_targets"] = head.clipped(target).mean(0)  # beyond the support
         return Learner(params, target_params, opt_state, priorities, count), metrics
 
     # --- 4. Begin: fill the replay at random ---
@@ -298,7 +378,12 @@ def make(
     def init(key: Array) -> State:
         net_key, source_key, env_key, fill_key, run_key = jax.random.split(key, 5)
         envs = reset_batch(env, env_params, env_key, config.num_envs)
-        params = network.init(net_key, jax.tree.map(lambda x: x[None], prepare(obs_space, envs.obs)), (), None)
+        inputs = prepare(obs_space, envs.obs)
+        if config.head == "iqn":
+            levels = jnp.broadcast_to(head.levels, (config.num_envs, head.size))
+            params = quantile_network.init(net_key, inputs._replace(mask=None), levels)
+        else:
+            params = network.init(net_key, jax.tree.map(lambda x: x[None], inputs), (), None)
         weights, weighting_state = initial_weights(weighting, num_channels)
 
         def first_rows() -> Scored:
@@ -376,3 +461,27 @@ def make(
 def ramp(start: Array | float, end: Array | float, progress: Array) -> Array:
     """Linear from `start` at progress 0 to `end` at 1, and constant from there on."""
     return start + (end - start) * jnp.minimum(progress, 1.0)
+
+
+def require_stock(config: Config, env: Environment, stocked: bool, num_channels: int) -> None:
+    """Refuse a utility of the return where actions cannot maximise it."""
+    allowed = "one with a stock in the observation (rlx.envs.stock.Stock)"
+    check.require(stocked, "env", env, f"{allowed}, for the utility {config.utility!r}")
+    check.require(num_channels == 1, "the number of channels", num_channels, f"1 with the utility {config.utility!r}")
+    own = getattr(env, "discount", config.discount)
+    same = isinstance(config.discount, jax.Array) or own == config.discount
+    check.require(same, "discount", config.discount, f"{own}, that of the stock in the observation")
+
+
+def under_stocks(
+    key: Array, obs: PyTree, next_obs: PyTree, reward: Array, discount: Array, count: int
+) -> tuple[PyTree, PyTree]:
+    """Steps `[N]` under `count` stocks each, those of other steps: their dynamics do not depend on it. `[N count]`.
+
+    `reward` and `discount` are those of the repeated steps `[N count, 1]`. Where a step terminates its next stock has
+    no meaning.
+    """
+    repeat = lambda tree: jax.tree.map(lambda x: jnp.repeat(x, count, axis=0), tree)  # noqa: E731
+    stock = jax.random.choice(key, obs[space.STOCK], (len(reward),))
+    after = (stock + reward[:, 0]) / jnp.where(discount > 0, discount, 1.0)[:, 0]
+    return {**repeat(obs), space.STOCK: stock}, {**repeat(next_obs), space.STOCK: after}

@@ -27,7 +27,7 @@ from rlx import check
 from rlx.nets import Network, prepare
 from rlx.nets.distribution import LOG_STD_RANGE, action_bounds, action_distribution, mask_logits
 from rlx.policy import awr_weights
-from rlx.runtime.logged import draw_rows, scorer
+from rlx.runtime.log import draw_rows, scorer
 from rlx.runtime.problem import initial_weights, pose
 from rlx.space import Box
 from rlx.types import Algorithm, Array, Environment, Policy, PyTree, RewardSource, Transition, Weighting
@@ -194,7 +194,7 @@ def make(
     def update(state: State, data: Transition | None = None) -> tuple[State, dict[str, Any]]:
         key, sample_key = jax.random.split(state.key)
         index_key, score_key = jax.random.split(sample_key)
-        (step,) = draw_rows(index_key, data, config.batch_size)
+        (step,) = draw_rows(index_key, data, (obs_space, action_space), config.batch_size)
         reward = score(state.source, step, score_key)
         grads, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_critic, step, reward)
         metrics["gradient/value"] = optax.tree.norm(grads["value"])

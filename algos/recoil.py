@@ -18,7 +18,7 @@ from rlx import check
 from rlx.nets import Network, prepare
 from rlx.nets.distribution import LOG_STD_RANGE, action_bounds, action_distribution, mask_logits
 from rlx.policy import awr_weights
-from rlx.runtime.logged import draw_rows
+from rlx.runtime.log import draw_rows
 from rlx.runtime.problem import pose
 from rlx.space import Box
 from rlx.types import Algorithm, Array, Environment, Policy, PyTree, Transition
@@ -173,8 +173,10 @@ def make(config: Config, env: Environment, env_params: Any = None) -> Algorithm:
         if data is None:
             raise ValueError("data must be rlx.algos.recoil.Logs(expert, offline); got None: fit(..., data=logs)")
         key, expert_key, offline_key, loss_key = jax.random.split(state.key, 4)
-        parts = (draw_rows(k, log, half)[0] for k, log in ((expert_key, data.expert), (offline_key, data.offline)))
-        step = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), *parts)
+        spaces = obs_space, action_space
+        (expert,) = draw_rows(expert_key, data.expert, spaces, half)
+        (offline,) = draw_rows(offline_key, data.offline, spaces, half)
+        step = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), expert, offline)
         grads, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_critic, step, loss_key)
         updates, opt_state = optimiser.update(grads, state.optimiser, state.params)
         params: PyTree = optax.apply_updates(state.params, updates)

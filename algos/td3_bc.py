@@ -19,7 +19,7 @@ from rlx import check
 from rlx.nets import Network, prepare
 from rlx.nets.distribution import action_bounds, action_distribution
 from rlx.policy import smooth_action, td3_bc_loss
-from rlx.runtime.logged import draw_rows, scorer
+from rlx.runtime.log import draw_rows, scorer
 from rlx.runtime.problem import initial_weights, pose
 from rlx.space import Box
 from rlx.types import Algorithm, Array, Environment, Policy, PyTree, RewardSource, Transition, Weighting
@@ -150,7 +150,7 @@ def make(
 
     def update(state: State, data: Transition | None = None) -> tuple[State, dict[str, Any]]:
         key, index_key, score_key, noise_key = jax.random.split(state.key, 4)
-        (step,) = draw_rows(index_key, data, config.batch_size)
+        (step,) = draw_rows(index_key, data, (obs_space, action_space), config.batch_size)
         reward = score(state.source, step, score_key)
         of_critic = jax.value_and_grad(critic_loss, has_aux=True)
         (value_loss, q_value), grads = of_critic(state.params["critic"], state.target, step, reward, noise_key)

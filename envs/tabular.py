@@ -207,6 +207,38 @@ def constrained(
     return TabularMDP(P, R, gamma, rho0, max_steps=max_steps, reward_channels=("reward", "cost"))
 
 
+USER_CHANNELS = ("watch", "like", "follow", "share")
+
+
+def user_mdp(
+    key: Array,
+    states: int = 20,
+    actions: int = 10,
+    branching: int = 3,
+    *,
+    shares: tuple[float, float, float] = (0.1, 0.05, 0.02),
+    gamma: float = 0.9,
+    max_steps: int = 50,
+) -> TabularMDP:
+    """A user to whom something is recommended at each step: time watched, and three responses that are rare.
+
+    A `garnet` over the user's states with channels `USER_CHANNELS`: the first uniform on [0, 1] in every state and
+    action, the others 1 in shares of all states and actions and 0 elsewhere, at least one each, independent. The most
+    watched policy with a floor under the responses is known from `floor_optimum`.
+
+    Raises:
+      ValueError: for counts below 1, more branches than states, or shares outside (0, 1].
+    """
+    check.in_range("shares", shares, 0.0, 1.0, open_low=True)
+    garnet_key, *keys = jax.random.split(key, 1 + len(shares))
+    P, normal, rho0 = _garnet_arrays(garnet_key, states, actions, branching)
+    R = [jax.scipy.stats.norm.cdf(normal[..., 0])]  # standard normal to uniform
+    for share, share_key in zip(shares, keys, strict=True):
+        rank = jax.random.permutation(share_key, states * actions).reshape(states, actions)
+        R.append((rank < max(1, round(share * states * actions))).astype(jnp.float32))
+    return TabularMDP(P, jnp.stack(R, -1), gamma, rho0, max_steps=max_steps, reward_channels=USER_CHANNELS)
+
+
 def corner(size: int = 5, *, gamma: float = 0.95, max_steps: int = 100) -> TabularMDP:
     """A `size x size` grid without an end: each step that ends in the last corner pays 1; start anywhere.
 
@@ -217,6 +249,34 @@ def corner(size: int = 5, *, gamma: float = 0.95, max_steps: int = 100) -> Tabul
     after = _grid_moves(size)
     R = (after == size**2 - 1).astype(np.float64)
     return TabularMDP(np.eye(size**2)[after], R, gamma, np.full(size**2, 1 / size**2), max_steps=max_steps)
+
+
+def windy_walk(width: int = 7, alpha: float = 0.0, *, gamma: float = 0.99, max_steps: int = 1000) -> TabularMDP:
+    """Three corridors between the same two ends, the shorter the windier; each step costs 1.
+
+    Rows 0, 2 and 4 of `width` cells are joined by single cells at both ends; from the left end of row 0 to its right
+    end. Moves are up, down, left and right; in the inner cells of the rows the wind moves one left instead with
+    probability `alpha`, `alpha^3` and `alpha^6`. Without wind the top row takes `width - 1` steps; rows 2 and 4 take 4
+    and 8 more.
+
+    Where all of alpha = 0 to 0.5 are possible, the best worst return of a policy is -10.9936 at width 7 and -24.9863
+    at 21, where that of the windless policy is -88.36 (`rlx.value.iwocs`). Source: after Solving robust MDPs as a
+    sequence of static RL problems (Zouitine et al., 2024).
+    """
+    check.count("width", width, 3)
+    check.in_range("alpha", alpha, 0.0, 1.0)
+    rows, ends = (0, 2, 4), (0, width - 1)
+    cells = [(row, column) for row in rows for column in range(width)] + [(row, c) for row in (1, 3) for c in ends]
+    number = {cell: i for i, cell in enumerate(cells)}
+    P = np.zeros((len(cells), 4, len(cells)))
+    for (row, column), i in number.items():
+        wind = {0: alpha, 2: alpha**3, 4: alpha**6}[row] if row in rows and column not in ends else 0.0
+        for action, (down, right) in enumerate(((-1, 0), (1, 0), (0, -1), (0, 1))):
+            P[i, action, number.get((row + down, column + right), i)] += 1.0 - wind
+            P[i, action, number.get((row, column - 1), i)] += wind
+    goal = np.arange(len(cells)) == number[0, width - 1]
+    start = np.eye(len(cells))[number[0, 0]]
+    return TabularMDP(P, np.full((len(cells), 4), -1.0), gamma, start, goal, max_steps=max_steps)
 
 
 def segment_queries(
@@ -360,23 +420,46 @@ def constrained_optimum(mdp: TabularMDP, cost_limit: float) -> ConstrainedOptimu
       ValueError: if the reward of `mdp` does not have exactly two channels, or no policy meets the limit.
     """
     reward, cost = _reward_and_cost(mdp)
-    occupancy, multiplier = _occupancy_program(mdp, reward, cost, cost_limit)
+    occupancy, multiplier = _occupancy_program(mdp, reward, cost[..., None], [cost_limit])
     if occupancy is None:
         lowest, _ = cost_range(mdp)
         raise ValueError(f"cost_limit must be at least {lowest:g}, the lowest attainable cost; got {cost_limit!r}")
+    value, spent = float((occupancy * reward).sum()), float((occupancy * cost).sum())
+    return ConstrainedOptimum(value, spent, _policy_of(occupancy), occupancy, float(multiplier[0]))
+
+
+def _policy_of(occupancy: np.ndarray) -> np.ndarray:
+    """Uniform where nothing goes."""
     visits = occupancy.sum(1, keepdims=True)
     uniform = np.full_like(occupancy, 1.0 / occupancy.shape[1])
-    policy = np.where(visits > 1e-9, occupancy / np.maximum(visits, 1e-9), uniform)
-    value, spent = float((occupancy * reward).sum()), float((occupancy * cost).sum())
-    return ConstrainedOptimum(value, spent, policy, occupancy, multiplier)
+    return np.where(visits > 1e-9, occupancy / np.maximum(visits, 1e-9), uniform)
 
 
 def cost_range(mdp: TabularMDP) -> tuple[float, float]:
     """Lowest discounted cost of any policy, and the cost of one with the highest reward: limits in between bind."""
     reward, cost = _reward_and_cost(mdp)
-    cheapest, _ = _occupancy_program(mdp, -cost, cost, np.inf)
-    best, _ = _occupancy_program(mdp, reward, cost, np.inf)
+    cheapest, _ = _occupancy_program(mdp, -cost, cost[..., None], [np.inf])
+    best, _ = _occupancy_program(mdp, reward, cost[..., None], [np.inf])
     return float((cheapest * cost).sum()), float((best * cost).sum())
+
+
+def floor_optimum(mdp: TabularMDP, floor: Any) -> tuple[np.ndarray, np.ndarray]:
+    """`(returns [K], policy [S, A])`: the highest discounted sum of the first channel with the others at least `floor`.
+
+    Exactly, by the linear program of `constrained_optimum`, with `floor [K - 1]` for the discounted sums of the other
+    channels. Floors of minus infinity, or far below, do not bind.
+
+    Raises:
+      ValueError: if the reward has no channels, `floor` another number of them, or no policy reaches it.
+    """
+    _, R, _, _ = mdp.arrays()
+    check.require(R.ndim == 3, "shape of R", R.shape, "[S, A, K]")
+    floor = np.asarray(floor, np.float64)
+    check.require(floor.shape == (R.shape[2] - 1,), "floor", floor, f"{R.shape[2] - 1} numbers")
+    occupancy, _ = _occupancy_program(mdp, R[..., 0], -R[..., 1:], -floor)
+    if occupancy is None:
+        raise ValueError(f"floor must be attainable by some policy; got {floor!r}")
+    return np.einsum("sa,sak->k", occupancy, R), _policy_of(occupancy)
 
 
 def _reward_and_cost(mdp: TabularMDP) -> tuple[np.ndarray, np.ndarray]:
@@ -386,25 +469,29 @@ def _reward_and_cost(mdp: TabularMDP) -> tuple[np.ndarray, np.ndarray]:
     return R[..., 0], R[..., 1]
 
 
-def _occupancy_program(mdp: TabularMDP, reward: np.ndarray, cost: np.ndarray, limit: float) -> tuple[Any, float]:
-    """Occupancy `[S, A]` of the best policy within the limit (None: there is none), and the limit's multiplier."""
+def _occupancy_program(mdp: TabularMDP, reward: np.ndarray, cost: np.ndarray, limit: Any) -> tuple[Any, np.ndarray]:
+    """Occupancy `[S, A]` of the best policy within limits `[N]` of costs `[S, A, N]` (None: there is none), and the
+    multipliers `[N]` of the limits, which may be infinite."""
     from scipy.optimize import linprog
 
     P, _, _, rho0 = mdp.arrays()
     states, actions = reward.shape
     flow = np.repeat(np.eye(states), actions, axis=1) - mdp.gamma * P.reshape(states * actions, states).T
-    limited = np.isfinite(limit)
+    limit = np.asarray(limit, np.float64)
+    binds = np.isfinite(limit)
     result = linprog(
         -reward.ravel(),
-        A_ub=cost.reshape(1, -1) if limited else None,
-        b_ub=[limit] if limited else None,
+        A_ub=cost.reshape(states * actions, -1).T[binds] if binds.any() else None,
+        b_ub=limit[binds] if binds.any() else None,
         A_eq=flow,
         b_eq=rho0,
         method="highs",
     )
+    multiplier = np.zeros(len(limit))
     if result.status == 2:
-        return None, 0.0
+        return None, multiplier
     if result.status != 0:
         raise RuntimeError(f"linear program not solved: {result.message}")
-    multiplier = -float(result.ineqlin.marginals[0]) if limited else 0.0
+    if binds.any():
+        multiplier[binds] = -result.ineqlin.marginals
     return result.x.reshape(states, actions), multiplier

@@ -10,6 +10,9 @@ A **preference** is part of the observation too: a `Dict` entry named `preferenc
 environment's reward channels. Policies see it, and act and learn for the channels' sum weighted by it.
 
 A **skill** is one more entry of a `Dict`, named `skill`: one-hot, the same through an episode.
+
+A **stock** is one more, named `stock`: a number, what has been collected so far in today's units. By it policies can
+maximise more than the mean of the return.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ import numpy as np
 ACTION_MASK = "action_mask"
 PREFERENCE = "preference"
 SKILL = "skill"
+STOCK = "stock"
+GOAL = "goal"
 
 
 @dataclasses.dataclass(frozen=True)

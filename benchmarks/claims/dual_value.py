@@ -27,8 +27,7 @@ import numpy as np
 from benchmarks.claims.claim import Claim, Condition
 from rlx.algos import iql
 from rlx.envs import make
-from rlx.runtime import evaluate, train
-from rlx.runtime.rollout import mixture_log
+from rlx.runtime import evaluate, record, scripted, train
 from rlx.types import Array
 
 ROBOTS, STEPS, EPISODES = 128, 25, 32
@@ -59,7 +58,8 @@ def towards(key: Array, obs: Array) -> Array:
 @functools.partial(jax.vmap, in_axes=(0, None, None))
 def trial(seed: Array, arm: str, steps: int) -> dict[str, Array]:
     log_key, train_key, play_key = jax.random.split(jax.random.key(seed), 3)
-    log = mixture_log(ENV, log_key, STEPS, jnp.full(ROBOTS, SKILL), towards, PARAMS)
+    robots = dict(num_envs=ROBOTS, env_params=PARAMS, epsilon=1 - SKILL)
+    log = record(scripted(towards), ENV, log_key, STEPS, **robots)
     algorithm = iql.make(iql.Config(**{**COMMON, **ARMS[arm]}), ENV, PARAMS)
     state, metrics = train(algorithm, train_key, steps, log)
     played = evaluate(algorithm.policy(state), ENV, play_key, EPISODES, env_params=PARAMS, max_steps=STEPS, greedy=True)
@@ -100,4 +100,9 @@ CLAIM = Claim(
     updates=2000,
     steps_per_update=COMMON["batch_size"],
     run=run,
+    seeds=range(1010, 1020),
+    history=(
+        "the log is drawn by rlx.runtime.record: the same robots, other random numbers, and new seeds (before: "
+        "reproduced as well)",
+    ),
 )

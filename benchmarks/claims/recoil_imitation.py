@@ -24,13 +24,11 @@ import numpy as np
 from benchmarks.claims.claim import Claim, Condition
 from rlx.algos import conditioned, recoil
 from rlx.envs import make
-from rlx.runtime import evaluate, train
-from rlx.runtime.rollout import mixture_log
+from rlx.runtime import evaluate, record, scripted, train
 from rlx.types import Algorithm, Array, Transition
 
 ENV, PARAMS = make("rlx/fourrooms-9", random_start=True)
-ONE_START, _ = make("rlx/fourrooms-9")
-FIRST = ONE_START.default_params  # from the corner
+ONE_START, _ = make("rlx/fourrooms-9")  # in the corner
 STEPS, WANDERERS, EPISODES, LIMIT = 60, 50, 64, 60
 COMMON: dict[str, Any] = dict(batch_size=128, hidden=(64,), learning_rate=1e-3)
 RECOIL: dict[str, Any] = dict(discount=0.95, tau=0.02, level=0.8, inverse_temperature=3.0)
@@ -58,8 +56,8 @@ def logs(key: Array) -> recoil.Logs:
         return BEST[jnp.argmax(obs[..., : ENV.height * ENV.width], axis=-1)]
 
     length = 2 * (ENV.height - 1)  # of the way from the corner
-    expert = mixture_log(ONE_START, expert_key, length, jnp.ones(1), best, FIRST)
-    wander = mixture_log(ENV, offline_key, STEPS, jnp.zeros(WANDERERS), best, PARAMS)
+    expert = record(scripted(best), ONE_START, expert_key, length)
+    wander = record(None, ENV, offline_key, STEPS, num_envs=WANDERERS, env_params=PARAMS)
     return recoil.Logs(expert, wander)
 
 
@@ -107,4 +105,9 @@ CLAIM = Claim(
     updates=2000,
     steps_per_update=COMMON["batch_size"],
     run=run,
+    seeds=range(1010, 1020),
+    history=(
+        "the logs are drawn by rlx.runtime.record: the same walks, other random numbers, and new seeds (before: "
+        "reproduced as well)",
+    ),
 )

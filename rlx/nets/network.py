@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from rlx.space import ACTION_MASK, Box, Dict, Discrete, MultiDiscrete, Space
+from rlx.value import cosine_features
 
 ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "tanh": jnp.tanh,
@@ -200,6 +201,28 @@ class Network(nn.Module):
     def initial_carry(self, batch_size: int) -> Any:
         """Empty memory: zeros `[batch_size, memory]`, or `()`."""
         return jnp.zeros((batch_size, self.memory)) if self.memory else ()
+
+
+class QuantileNetwork(nn.Module):
+    """Quantiles at levels that are asked for: features of the observation times features of the level, and a head.
+
+    `__call__(inputs, levels) -> outputs [B, M, num_outputs]`, for levels `[B, M]` in (0, 1). Source: Dabney et al.,
+    "Implicit Quantile Networks for Distributional Reinforcement Learning" (2018).
+    """
+
+    num_outputs: int
+    hidden: Sequence[int] = (64, 64)
+    activation: str = "tanh"
+    layer_norm: bool = False
+    conv_features: int = 16
+    frequencies: int = 64  # of the cosines of the level
+
+    @nn.compact
+    def __call__(self, inputs: Inputs, levels: jax.Array) -> jax.Array:
+        x = Torso(self.hidden, self.activation, self.layer_norm, self.conv_features)(inputs)
+        embed = nn.Dense(x.shape[-1], kernel_init=orthogonal(2**0.5))
+        x = x[..., None, :] * nn.relu(embed(cosine_features(levels, self.frequencies)))
+        return nn.Dense(self.num_outputs, kernel_init=orthogonal(1.0))(x)
 
 
 def _is_kernel(path: Any) -> bool:

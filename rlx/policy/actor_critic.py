@@ -154,3 +154,49 @@ def awr_weights(
     else:
         weight = jax.nn.softmax(inverse_temperature * advantage, axis=None) * advantage.size
     return jax.lax.stop_gradient(jnp.minimum(weight, max_weight))
+
+
+def tscac_weights(
+    log_prob: jax.Array,
+    behaviour_log_prob: jax.Array,
+    advantage: jax.Array,
+    multiplier: jax.Array,
+    max_weight: float = 100.0,
+) -> jax.Array:
+    """Weights of logged actions for the best policy for one reward that stays close to K others.
+
+        min(prod_k pi_k(a|s)^(l_k / L) / pi_b(a|s) exp(advantage / L), max_weight),   L = sum_k l_k
+
+    `max_pi E_pi advantage` with `KL(pi || pi_k) <= eps_k` has the solution `prod_k pi_k^(l_k / L) exp(advantage / L)`,
+    normalised; with `-weight * log_prob` as the loss, a policy learns it from the actions that pi_b took. In two
+    stages: first a policy for each auxiliary reward, then this. K = 1 with pi_1 = pi_b is advantage-weighted regression
+    at inverse temperature `1 / l_1`; small multipliers approach the greedy policy. To act by the closed form instead of
+    learning it: `rlx.value.value_guided_logits` with `multiplier / L` and `1 / L`.
+
+    Shapes: `log_prob` `[..., K]`, of the logged action under each policy; `multiplier` `[K]` or `[..., K]`, positive in
+    sum; the others `[...]` -> `[...]`. Stopped: all.
+
+    Usual mistake: weights without bound, or of very different mean from batch to batch; divide by their mean. And
+    policies of the first stage learned with a shorter discount than the one their reward is judged by.
+
+    >>> import jax.numpy as jnp
+    >>> expert, behaviour = jnp.log(jnp.array([[0.5, 0.5], [0.5, 0.25]])), jnp.log(jnp.array([0.5, 0.25]))
+    >>> [round(w, 4) for w in tscac_weights(expert, behaviour, jnp.zeros(2), jnp.ones(2)).tolist()]
+    [1.0, 1.4142]
+
+    Raises:
+      ValueError: for shapes that do not fit, a negative multiplier or none that is positive, or `max_weight <= 0`.
+
+    Source: Cai et al., "Two-Stage Constrained Actor-Critic for Short Video Recommendation" (2023).
+    """
+    check.same_shape(behaviour_log_prob=behaviour_log_prob, advantage=advantage, policies_of_log_prob=log_prob[..., 0])
+    shape, wanted = jnp.shape(multiplier), jnp.shape(log_prob)
+    fits = shape in (wanted[-1:], wanted)
+    check.require(fits, "the shape of multiplier", shape, f"[K] or [..., K] for log_prob {wanted}")
+    check.in_range("multiplier", multiplier, 0.0)
+    total = jnp.sum(jnp.asarray(multiplier), axis=-1)
+    check.positive("the sum of multiplier", total)
+    check.positive("max_weight", max_weight)
+    pooled = jnp.sum(jnp.where(multiplier > 0, multiplier * log_prob, 0.0), axis=-1)
+    log_weight = (pooled + advantage) / total - behaviour_log_prob
+    return jax.lax.stop_gradient(jnp.minimum(jnp.exp(log_weight), max_weight))

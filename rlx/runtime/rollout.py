@@ -11,7 +11,6 @@ import jax
 import jax.numpy as jnp
 
 from rlx import check
-from rlx.space import from_gymnax
 from rlx.types import Environment, Mean, Transition
 
 
@@ -93,41 +92,6 @@ def rollout(
         return after, Transition(batch.obs, action, log_prob, s.reward, s.terminated, s.truncated, s.next_obs)
 
     return jax.lax.scan(step, batch, jax.random.split(key, num_steps))
-
-
-def mixture_log(
-    env: Environment,
-    key: jax.Array,
-    num_steps: int,
-    skill: jax.Array,
-    expert: Callable[[jax.Array, Any], jax.Array],
-    params: Any = None,
-) -> Transition:
-    """A log `[num_steps, B]` of B actors: at each step `expert(key, obs)` with probability `skill [B]`, else at random.
-
-    `skill` in [0, 1] says what the log is of: all ones an expert's, zeros one of random actions, both a mixture. Random
-    actions are those of the action space's `sample`; actions are as the environment takes them. `log_prob` is zero:
-    that of a mixture is not known. A scatter of single steps is a log at `max_steps_in_episode = 1` and a wide start.
-
-    Raises:
-      ValueError: for a number of steps below 1, or skills that are not `[B]` in [0, 1].
-    """
-    check.count("num_steps", num_steps)
-    check.rank("skill", skill, 1)
-    check.in_range("skill", skill, 0.0, 1.0)
-    params = env.default_params if params is None else params
-    skill, space = jnp.asarray(skill), from_gymnax(env.action_space(params))
-    reset_key, run_key = jax.random.split(key)
-
-    def act(key: jax.Array, obs: Any) -> tuple[jax.Array, jax.Array]:
-        coin_key, random_key, expert_key = jax.random.split(key, 3)
-        able = jax.random.bernoulli(coin_key, skill)
-        drawn: Any = jax.vmap(space.sample)(jax.random.split(random_key, len(skill)))
-        known = expert(expert_key, obs)
-        chosen = jnp.where(able.reshape(able.shape + (1,) * (known.ndim - 1)), known, drawn)
-        return chosen.astype(drawn.dtype), jnp.zeros(len(skill))
-
-    return rollout(env, params, run_key, reset_batch(env, params, reset_key, len(skill)), num_steps, act)[1]
 
 
 def truncated_rollout(

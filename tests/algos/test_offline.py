@@ -17,7 +17,6 @@ from rlx.envs.bandit import LuckyBandit
 from rlx.nets import Inputs, Network
 from rlx.pareto import linear
 from rlx.reward import extrinsic
-from rlx.runtime.rollout import mixture_log
 from rlx.space import Box, Discrete, MultiDiscrete
 from rlx.types import Algorithm, Channel, Transition
 
@@ -227,7 +226,8 @@ def test_the_good_half_of_a_log_is_found(name: str):
         right = (jnp.arange(len(obs)) < len(obs) // 2)[:, None]
         return ROBOT.expert(jnp.where(right, obs, obs.at[:, 4:6].multiply(-1.0)))
 
-    log = jax.jit(lambda: mixture_log(ROBOT, KEY, 25, jnp.full(128, 0.7), towards, ROBOT_PARAMS))()
+    robots = dict(num_envs=128, env_params=ROBOT_PARAMS, epsilon=0.3)
+    log = jax.jit(lambda: runtime.record(runtime.scripted(towards), ROBOT, KEY, 25, **robots))()
     modules: dict[str, Any] = {"td3_bc": td3_bc, "cql": cql, "conditioned": conditioned}
     algorithm = modules[name].make(ON_ROBOTS[name], ROBOT, ROBOT_PARAMS)
     state = learn(algorithm, log, 2_000)
@@ -240,7 +240,7 @@ def test_the_good_half_of_a_log_is_found(name: str):
 def test_a_random_walk_teaches_the_shortest_way(module: Any):
     """In a room of 5 x 5 cells, eight steps from corner to corner."""
     env, params = make("rlx/open-5")
-    log = jax.jit(lambda: mixture_log(env, KEY, 200, jnp.zeros(20), lambda key, obs: jnp.zeros(len(obs), jnp.int32)))()
+    log = jax.jit(lambda: runtime.record(None, env, KEY, 200, num_envs=20))()
     own = {"penalty": 0.01} if module is cql else {"level": 0.9, "inverse_temperature": 20.0}
     config = module.Config(**{**SMALL, "hidden": (64,)}, tau=0.05, discount=0.9, **own)
     algorithm = module.make(config, env, params)

@@ -126,6 +126,13 @@ ROWS = {
         extremes={"noise": np.outer(FAR, np.ones(A))},
     ),
     "awr_weights": targets(policy.awr_weights, advantage=normal(B), inverse_temperature=uniform(0, 3)),
+    "tscac_weights": targets(
+        policy.tscac_weights,
+        log_prob=normal(B, 3),
+        behaviour_log_prob=normal(B),
+        advantage=normal(B),
+        multiplier=uniform(0.1, 2, 3),
+    ),
     **{
         f"awr_weights, {kind}": Row(
             policy.awr_weights,

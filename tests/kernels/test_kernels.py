@@ -51,6 +51,7 @@ COMPONENTS = {  # reward sources and their transforms, running statistics, weigh
     "Ratings",
     "RewardTransform",
     "RunningMoments",
+    "SearchResult",
     "SetFunction",
     "TopologicalGraph",
     "centre",
@@ -91,11 +92,15 @@ COMPONENTS = {  # reward sources and their transforms, running statistics, weigh
 }
 HOST_ONLY = {
     "convex_coverage_set",
+    "iwocs",
     "occupancy",
     "pareto_value_iteration",
     "policy_evaluation",
+    "quantile_midpoints",
+    "robust_value_iteration",
     "simplex_grid",
     "soft_value_iteration",
+    "step_distances",
     "successor_measure",
     "value_iteration",
 }
