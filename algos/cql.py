@@ -1,10 +1,10 @@
 """Conservative Q-learning (Kumar et al., "Conservative Q-Learning for Offline Reinforcement Learning", 2020).
 
 Q-learning on a log with a penalty on the values of actions that are not in it. For Discrete actions it is double
-Q-learning; for Box actions soft actor-critic, the penalty's sum over actions being estimated from uniform actions and
-the policy's in both states. With `calibrated`, values of the policy's actions are pushed down no further than to the
-returns that the log has (Nakamoto et al., "Cal-QL: Calibrated Offline RL Pre-Training for Efficient Online
-Fine-Tuning", 2023).
+Q-learning; for Box actions soft actor-critic without an entropy bonus in its targets, the penalty's sum over actions
+being estimated from uniform actions and the policy's in both states. With `calibrated`, values of the policy's actions
+are pushed down no further than to the returns that the log has (Nakamoto et al., "Cal-QL: Calibrated Offline RL
+Pre-Training for Efficient Online Fine-Tuning", 2023).
 
 Without the penalty (`penalty = 0`) and with more critics it is SAC-N, and with `diversity` EDAC, which needs fewer of
 them (An et al., "Uncertainty-Based Offline Reinforcement Learning with Diversified Q-Ensemble", 2021).
