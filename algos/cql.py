@@ -1,10 +1,13 @@
 """Conservative Q-learning (Kumar et al., "Conservative Q-Learning for Offline Reinforcement Learning", 2020).
 
 Q-learning on a log with a penalty on the values of actions that are not in it. For Discrete actions it is double
-Q-learning; for Box actions soft actor-critic, the penalty's sum over actions being estimated from uniform actions and
-the policy's in both states. With `calibrated`, values of the policy's actions are pushed down no further than to the
-returns that the log has (Nakamoto et al., "Cal-QL: Calibrated Offline RL Pre-Training for Efficient Online
-Fine-Tuning", 2023).
+Q-learning; for Box actions soft actor-critic without an entropy bonus in its targets, the penalty's sum over actions
+being estimated from uniform actions and the policy's in both states. With `calibrated`, values of the policy's actions
+are pushed down no further than to the returns that the log has (Nakamoto et al., "Cal-QL: Calibrated Offline RL
+Pre-Training for Efficient Online Fine-Tuning", 2023).
+
+Without the penalty (`penalty = 0`) and with more critics it is SAC-N, and with `diversity` EDAC, which needs fewer of
+them (An et al., "Uncertainty-Based Offline Reinforcement Learning with Diversified Q-Ensemble", 2021).
 """
 
 from __future__ import annotations
@@ -25,7 +28,15 @@ from rlx.runtime.log import draw_rows, scorer
 from rlx.runtime.problem import initial_weights, pose
 from rlx.space import Box, Discrete
 from rlx.types import Algorithm, Array, Environment, Policy, PyTree, RewardSource, Transition, Weighting
-from rlx.value import cql_penalty, greedy_action, returns_to_go, take_action, td_loss, twin_min_target
+from rlx.value import (
+    cql_penalty,
+    ensemble_diversity_loss,
+    greedy_action,
+    returns_to_go,
+    take_action,
+    td_loss,
+    twin_min_target,
+)
 
 _NEVER = -1e9  # value of a masked action in the penalty's sum
 
@@ -39,6 +50,7 @@ class Config:
     penalty: float = 1.0  # weight of the penalty, times half the squared error; the paper: 5 for D4RL, 1 for Atari
     temperature: float = 1.0  # of the penalty's soft maximum, in units of return; 1: the paper
     num_samples: int = 10  # actions of each of three kinds that estimate it, for a Box; 10: the paper
+    diversity: float | None = None  # weight of the loss that keeps critics apart, for a Box; 1: EDAC, None: without
     calibrated: bool = False  # compare with the log's returns; the log is then read in stream order
     discount: float = 0.99  # per step, for channels that do not say
     tau: float = 0.005  # how far the target critics move in a gradient step; 0.005: the paper
@@ -53,6 +65,9 @@ class Config:
             check.count(name, getattr(self, name))
         check.positive("learning_rate", self.learning_rate)
         check.in_range("penalty", self.penalty, 0.0)
+        if self.diversity is not None:
+            check.in_range("diversity", self.diversity, 0.0)
+            check.count("num_critics", self.num_critics, 2)
         check.positive("temperature", self.temperature)
         check.in_range("discount", self.discount, 0.0, 1.0)
         check.in_range("tau", self.tau, 0.0, 1.0, open_low=True)
@@ -83,8 +98,9 @@ def make(
 
     Raises:
       TypeError: for an action space that is neither Discrete nor a Box.
-      ValueError: for an unbounded Box or one not of rank 1, a source without `rescore`, a channel that is not episodic,
-        a weighting that needs policy gradients; in `update`, without data.
+      ValueError: for `diversity` with Discrete actions, which have no gradient, an unbounded Box or one not of rank 1,
+        a source without `rescore`, a channel that is not episodic, a weighting that needs policy gradients; in
+        `update`, without data.
     """
     problem = pose(env, env_params, rewards, weighting, 1, continuing=False)
     env_params, obs_space, action_space, rewards, channels, weighting, spec = problem
@@ -96,6 +112,8 @@ def make(
     first_weights, _ = initial_weights(weighting, num_channels)
     sizes = (config.hidden, config.activation, config.layer_norm, config.conv_features)
     continuous = isinstance(action_space, Box)
+    allowed = "None with Discrete actions, which have no gradient"
+    check.require(continuous or config.diversity is None, "diversity", config.diversity, allowed)
     dist = action_distribution(action_space)
     num_components = action_bounds(action_space)[0].shape[0] if isinstance(action_space, Box) else 0
     num_actions = action_space.n if isinstance(action_space, Discrete) else 1
@@ -199,6 +217,15 @@ def make(
             jnp.moveaxis(log_probs, 1, -1),
         ) - config.temperature * math.log(3 * count)
         total, metrics = critic_loss(q, next_q, step, reward, weights, penalty)
+        if config.diversity is not None:
+
+            def worth_of(critic: PyTree, action: Array) -> Array:
+                inputs = with_action(prepare(obs_space, step.obs), action)
+                return jnp.sum(outputs(critic_network, critic, inputs) * weights)
+
+            slopes = jax.vmap(jax.grad(worth_of, argnums=1), (0, None))(params["critic"], dist.from_env(step.action))
+            alike = ensemble_diversity_loss(slopes).mean()
+            total, metrics = total + config.diversity * alike, metrics | {"loss/diversity": alike}
 
         (drawn,), (drawn_log_prob,) = sample_action(params["actor"], actor_key, step.obs, 1)
         of_actor = values_of(jax.lax.stop_gradient(params["critic"]), step.obs, drawn)

@@ -32,7 +32,7 @@ from rlx.types import Array
 
 ROBOTS, STEPS, EPISODES = 128, 25, 32
 SKILL = 0.7  # share of deliberate actions
-COMMON = dict(batch_size=128, hidden=(32, 32), learning_rate=1e-3, tau=0.02, discount=0.9)
+COMMON: dict[str, Any] = dict(batch_size=128, hidden=(32, 32), learning_rate=1e-3, tau=0.02, discount=0.9)
 ARMS: dict[str, dict[str, Any]] = {
     "imitation": dict(inverse_temperature=0.0),
     "IQL": dict(level=0.7),

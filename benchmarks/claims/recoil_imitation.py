@@ -30,8 +30,8 @@ from rlx.types import Algorithm, Array, Transition
 ENV, PARAMS = make("rlx/fourrooms-9", random_start=True)
 ONE_START, _ = make("rlx/fourrooms-9")  # in the corner
 STEPS, WANDERERS, EPISODES, LIMIT = 60, 50, 64, 60
-COMMON = dict(batch_size=128, hidden=(64,), learning_rate=1e-3)
-RECOIL = dict(discount=0.95, tau=0.02, level=0.8, inverse_temperature=3.0)
+COMMON: dict[str, Any] = dict(batch_size=128, hidden=(64,), learning_rate=1e-3)
+RECOIL: dict[str, Any] = dict(discount=0.95, tau=0.02, level=0.8, inverse_temperature=3.0)
 ARMS = ("ReCOIL", "expert alone", "everything")
 
 

@@ -52,7 +52,8 @@ def ensemble_diversity_loss(gradient: jax.Array) -> jax.Array:
     members. N for identical members, 0 for orthogonal ones, at least `- N / (N - 1)`.
 
     Shapes: `gradient` `[N, ..., D]`, of each member at a logged action -> `[...]`. Differentiated: `gradient`, that is
-    twice through the critics. A gradient of zero has no direction and counts as orthogonal to all.
+    twice through the critics. A gradient of zero has no direction and counts as orthogonal to all. With D = 1 cosines
+    are signs, and nothing is learned from them.
 
     Usual mistake: gradients with respect to parameters, or of the ensemble's minimum, which belongs to one member.
 

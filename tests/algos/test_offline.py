@@ -129,6 +129,30 @@ def test_cql_stays_with_the_good_actions_of_a_log():
     np.testing.assert_allclose((act(algorithm, state)[0, 0] - 1) / 2, 0.3, atol=0.2)
 
 
+def test_critics_are_kept_apart():
+    """The metric is that of slopes by differences, and its weight lowers it."""
+    action = np.random.default_rng(2).uniform(-1, 1, (64, 2)).astype(np.float32)
+    data = log_of(action, 0.3 * action[:, 0])
+    metric = {}
+    for diversity in (0.0, 1.0):
+        config = cql.Config(**SMALL, penalty=0.0, num_critics=4, num_samples=1, diversity=diversity)
+        algorithm = cql.make(config, Tiny(Box(-1.0, 1.0, (2,)), guess=False))
+        state = learn(algorithm, data, 500)
+        before = state.params["critic"]
+        metric[diversity] = float(algorithm.update(state, data)[1]["loss/diversity"])
+        if diversity == 0:
+
+            def q(shift: np.ndarray, critic: Any = before) -> np.ndarray:
+                vector = jnp.concatenate([jnp.broadcast_to(OBS, (64, 2)), action + shift], axis=1)
+                return values(critic, Inputs(vector, None, None), 1)[..., 0]
+
+            slope = np.stack([q(1e-2 * e) - q(-1e-2 * e) for e in np.eye(2, dtype=np.float32)], axis=-1)
+            unit = slope / np.linalg.norm(slope, axis=-1, keepdims=True)
+            alike = np.mean((np.sum(unit.sum(0) ** 2, -1) - 4) / 3)
+            np.testing.assert_allclose(metric[diversity], alike, atol=0.4)
+    assert metric[1.0] < metric[0.0] - 1.0
+
+
 # --- Conditioned imitation ---
 
 
@@ -242,6 +266,35 @@ def test_fit_passes_the_log():
         assert np.mean(act(algorithm, run.state, 1_000, greedy=False)[:, 0] == 1) > 0.9
 
 
+SWEPT: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "td3_bc": (td3_bc, LINE, {"alpha": [0.5, 2.5], "target_noise": [0.1, 0.2]}),
+    "cql": (cql, ARMED, {"penalty": [0.1, 1.0], "temperature": [0.5, 1.0]}),
+    "cql of a box": (cql, LINE, {"penalty": [0.1, 1.0], "discount": [0.9, 0.99]}),
+    "conditioned": (conditioned, ARMED, {"ask": [0.0, 1.0], "learning_rate": [1e-3, 3e-3]}),
+    "recoil": (recoil, ARMED, {"level": [0.6, 0.9], "inverse_temperature": [1.0, 5.0]}),
+}
+
+
+@pytest.mark.parametrize("name", SWEPT)
+def test_seeds_and_settings_share_one_log(name: str):
+    module, env, swept = SWEPT[name]
+    action = TAKEN if env is ARMED else np.linspace(-1, 3, 8).astype(np.float32)[:, None]
+    log = log_of(action, ARMS[TAKEN])
+    data = recoil.Logs(log, log) if module is recoil else log
+    keys, settings = jax.random.split(KEY, 2), {field: jnp.array(x) for field, x in swept.items()}
+
+    def one(key: Any, settings: Any) -> Any:
+        algorithm = module.make(module.Config(**{**SMALL, "batch_size": 8, "hidden": (4,), **settings}), env)
+        state, _ = runtime.train(algorithm, key, 4, data)
+        kept = algorithm.with_learned(algorithm.init(key), algorithm.learned(state))
+        return algorithm.learned(state), algorithm.learned(kept)
+
+    learned, kept = jax.jit(jax.vmap(one))(keys, settings)
+    jax.tree.map(np.testing.assert_array_equal, learned, kept)
+    alone, _ = jax.jit(one)(keys[1], jax.tree.map(lambda x: x[1], settings))
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x[1], y, rtol=1e-3, atol=1e-5), learned, alone)
+
+
 def test_refusals():
     made = {
         "td3_bc": td3_bc.make(td3_bc.Config(), LINE),
@@ -259,6 +312,8 @@ def test_refusals():
         algorithm.update(algorithm.init(KEY))
     with pytest.raises(TypeError, match="Box"):
         td3_bc.make(td3_bc.Config(), ARMED)
+    with pytest.raises(ValueError, match="diversity must be None"):
+        cql.make(cql.Config(diversity=1.0), ARMED)
     with pytest.raises(TypeError, match="Discrete or Box"):
         cql.make(cql.Config(), Tiny(MultiDiscrete((2, 3))))
     for module, field, value in (
@@ -266,6 +321,7 @@ def test_refusals():
         (td3_bc, "noise_clip", -1.0),
         (cql, "temperature", 0.0),
         (cql, "penalty", -1.0),
+        (cql, "diversity", -1.0),
         (conditioned, "outcome", "luck"),
         (recoil, "level", 1.0),
         (recoil, "batch_size", 33),
