@@ -32,7 +32,7 @@ from rlx.value import policy_evaluation
 STATES, ACTIONS, FEATURES, ROWS, GAMMA = 128, 4, 16, 3_000, 0.95
 HIDDEN, BATCH, LEARNING_RATE, TAU = (64, 64), 128, 1e-3, 0.01
 ATOMS, LOW, HIGH = 51, -8.0, 8.0
-NOISE = {"no noise": ("normal", 0.0), "Gaussian noise": ("normal", 3.0), "heavy tails": ("t", 1.0)}
+NOISE = {"no noise": ("normal", 0.0), "Gaussian noise": ("normal", 3.0), "heavy tails": ("t", 3.0)}
 KINDS: tuple[HeadKind, ...] = ("mean", "two_hot", "hl_gauss")
 
 
@@ -139,7 +139,7 @@ CLAIM = Claim(
         "support": (ATOMS, LOW, HIGH),
         "noise": NOISE,
     },
-    updates=5_000,
+    updates=4_000,
     steps_per_update=BATCH,
     run=run,
 )
