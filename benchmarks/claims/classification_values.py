@@ -16,6 +16,7 @@ TUNING
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -59,8 +60,11 @@ def error(kind: HeadKind, key: Array, data: dict[str, Array], reward: Array, upd
     init_key, key = jax.random.split(key)
     params = network.init(init_key, data["features"])
 
+    def numbers(params: PyTree, state: Array) -> Any:
+        return network.apply(params, data["features"][state])
+
     def value(params: PyTree, state: Array) -> Array:
-        return head.value(network.apply(params, data["features"][state]))
+        return head.value(numbers(params, state))
 
     def step(carry: tuple[PyTree, PyTree, PyTree], key: Array) -> tuple[tuple[PyTree, PyTree, PyTree], Array]:
         params, slow, opt_state = carry
@@ -68,7 +72,7 @@ def error(kind: HeadKind, key: Array, data: dict[str, Array], reward: Array, upd
         target = jax.lax.stop_gradient(reward[rows] + GAMMA * value(slow, data["after"][rows]))
 
         def loss(params: PyTree) -> Array:
-            return head.loss(network.apply(params, data["features"][data["state"][rows]]), target, None).mean()
+            return head.loss(numbers(params, data["state"][rows]), target, None).mean()
 
         change, opt_state = optimiser.update(jax.grad(loss)(params), opt_state)
         params = optax.apply_updates(params, change)

@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from benchmarks.claims.claim import Claim, Condition
 from rlx.envs.applied import Fleet, FleetParams, FleetState, demand
@@ -126,7 +125,7 @@ def day(rule: Rule, history: Array, value: Array, key: Array, params: FleetParam
         carried = jnp.exp(-jnp.abs(slot - state.time) / SETTINGS["reach"]) * (slot < SLOTS)
         value = value + rule.learning_rate * carried[:, None] * error
         mix = jnp.where((state.time + 1) % SETTINGS["period"] == 0, rule.weight, 0.0)
-        value = optax.incremental_update(history, value, mix)
+        value += mix * (history - value)
         _, state, reward, _, _ = ENV.step_env(env_key, state, action, params)
         return (state, value), (reward, log)
 
