@@ -4,14 +4,19 @@ A fleet of 40 drivers in 5 x 5 zones works five days; on the third, orders pour 
 no earlier day has shown. Orders are matched with drivers so that what all gain by it is greatest, and drivers without
 one draw where to go by the same value. The value is nothing (the best fares are matched, and drivers wait where they
 are), that of history alone, one learned online from nothing, or V1D3's: history's to begin with, learned online by
-temporal differences of all drivers at once, and mixed with history's every half hour. History is 16 ordinary days,
-first of matching by fare, then twice of its own value.
+temporal differences of all drivers at once, and mixed with history's every half hour. History is 8 ordinary days of
+matching by fare, and 8 by the value of those.
 
 Deviations: tables in place of networks. What a slot teaches is carried to nearby slots of the same zone with a weight
 that falls with their distance, as a network's generalisation would. The city is small and made up, and there are no
 cancellations, prices or driver ids.
 
-TUNING
+Tuned on seeds 0 to 3 in nine rounds. Drivers who may go anywhere all go to the same places and earn less than those who
+wait (3,200 against 3,770 a day); who move one block at a time do better than both. History's value, a mean of few
+drivers for each zone and slot, had to be averaged over slots, or learning from nothing beat it. A discount of 0.9 was
+better than 0.95. The event was made half as strong again; on its day V1D3 was then ahead of history by 0.6 to 2%, less
+than the 3% that is asked, whatever the step size and the mixture: the hours of the event are a sixth of the day, and
+most of the fleet is too far off. That condition was kept.
 """
 
 from __future__ import annotations
@@ -22,25 +27,25 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from benchmarks.claims.claim import Claim, Condition
 from rlx.envs.applied import Fleet, FleetParams, FleetState, demand
 from rlx.types import Array
 from rlx.value import dispatch_scores, matching, reposition_logits, smdp_target
 
-SIZE, SLOTS, DAYS, EVENT_DAY, HISTORY = 5, 144, 5, 2, 16
-EVENT = {"length": 24, "orders": 8.0}
+SIZE, SLOTS, DAYS, EVENT_DAY, HISTORY = 5, 144, 5, 2, 8
+EVENT = {"length": 24, "orders": 12.0}
 SETTINGS = {
-    "discount": 0.95,  # per slot
-    "learning_rate": 0.1,
-    "reach": 12.0,  # slots over which what is learned is carried
-    "smooth": 4.0,  # slots over which history's value is averaged
+    "discount": 0.9,  # per slot
+    "learning_rate": 0.3,
+    "reach": 12.0,  # slots over which what is learned online is carried
+    "smooth": 8.0,  # slots over which history's value is averaged
     "period": 3,  # slots between mixtures
-    "weight": 0.5,  # of history in a mixture
-    "temperature": 1.0,  # of moves
+    "weight": 0.1,  # of history in a mixture
+    "temperature": 0.6,  # of moves
     "cost": 0.2,  # of a block's empty drive
     "furthest": 1,  # blocks that a driver moves without an order
+    "tolerance": 0.3,  # of the matching's scores
 }
 GAMMA = SETTINGS["discount"]
 ENV = Fleet(demand(SIZE, SLOTS), size=SIZE)
@@ -76,7 +81,7 @@ def decide(value: Array, state: FleetState, key: Array, moves: Array) -> tuple[A
     slots = ENV.durations(state)
     served = smdp_target(fare[:, None], slots, GAMMA, later(value, time, slots, state.order[:, 1:]))
     idle = GAMMA * later(value, time, jnp.array(1), state.zone)
-    match = matching(dispatch_scores(served, idle, ENV.feasible(state)), tolerance=0.1)
+    match = matching(dispatch_scores(served, idle, ENV.feasible(state)), tolerance=SETTINGS["tolerance"])
     pairs = match[:, None] == jnp.arange(ENV.drivers)  # [O, D]
     matched, which = pairs.any(0), pairs.argmax(0)
 
@@ -120,7 +125,7 @@ def day(rule: Rule, history: Array, value: Array, key: Array, params: FleetParam
         carried = jnp.exp(-jnp.abs(slot - state.time) / SETTINGS["reach"]) * (slot < SLOTS)
         value = value + rule.learning_rate * carried[:, None] * error
         mix = jnp.where((state.time + 1) % SETTINGS["period"] == 0, rule.weight, 0.0)
-        value = optax.incremental_update(history, value, mix)
+        value += mix * (history - value)
         _, state, reward, _, _ = ENV.step_env(env_key, state, action, params)
         return (state, value), (reward, log)
 
@@ -153,7 +158,7 @@ def trial(key: Array, test_days: FleetParams) -> Array:
     """Income `[ARMS, DAYS]`."""
     history_key, test_key = jax.random.split(key)
     history = jnp.zeros((SLOTS + 1, ENV.zones))
-    for i, moves in enumerate((False, True, True)):
+    for i, moves in enumerate((False, True)):
         rule = Rule(jnp.array(moves), jnp.zeros(()), jnp.zeros(()))
         keys = jax.random.split(jax.random.fold_in(history_key, i), HISTORY)
         _, _, logs = jax.vmap(lambda key, v=history, r=rule: day(r, v, v, key, ENV.default_params))(keys)

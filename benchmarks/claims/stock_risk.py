@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -36,6 +37,7 @@ from rlx.nets import Inputs, Network
 from rlx.types import Algorithm, Array, PyTree
 from rlx.value import cvar, cvar_stock, stock_greedy, take_action
 
+Kind = Literal["mean", "cvar", "homeostatic"]
 HORIZON, LEVEL = 6, 0.25
 TOTALS = np.arange(-60, 61)  # all that can be reached from the start stocks
 STARTS = np.arange(-15, 6)  # candidates for the start stock of CVaR
@@ -60,7 +62,7 @@ PLAN_CVAR, BEST_CVAR = 6.0, 7.4924  # of the best plan in time alone, and of the
 PLAN_SQUARE, BEST_SQUARE = 6.0, 1.0
 
 
-def learner(task: str, utility: str) -> tuple[Algorithm, Lottery]:
+def learner(task: str, utility: Kind) -> tuple[Algorithm, Lottery]:
     lottery = gamble(HORIZON) if task == "cvar" else homeostat(HORIZON)
     low, high = (STARTS[0], STARTS[-1]) if task == "cvar" else (-2, 2)
     config = dataclasses.replace(CONFIG, utility=utility, relabel=int(utility != "mean"))
@@ -75,7 +77,7 @@ def quantiles(params: PyTree, num_actions: int, time: Array, stock: Array) -> Ar
     return numbers.reshape(len(time), num_actions, CONFIG.atoms)
 
 
-def learned(task: str, utility: str, seeds: Sequence[int], updates: int) -> tuple[np.ndarray, np.ndarray]:
+def learned(task: str, utility: Kind, seeds: Sequence[int], updates: int) -> tuple[np.ndarray, np.ndarray]:
     """Greedy actions `[seeds, HORIZON, TOTALS]`, and the start stock that the values choose for CVaR `[seeds]`."""
     algorithm, lottery = learner(task, utility)
     num_actions = lottery.action_space().n
@@ -119,7 +121,8 @@ def best_start(lottery: Lottery, table: np.ndarray, seed: int) -> int:
 def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
     samples = {}
     lottery = gamble(HORIZON)
-    for name, utility in (("with the stock", "cvar"), ("of the mean", "mean")):
+    arms: dict[str, Kind] = {"with the stock": "cvar", "of the mean": "mean"}
+    for name, utility in arms.items():
         actions, own_start = learned("cvar", utility, seeds, updates)
         played = np.array([best_start(lottery, table, seed) for table, seed in zip(actions, seeds, strict=True)])
         for how, start in (("", played), (", start by its own values", own_start)):
