@@ -1,4 +1,4 @@
-"""Features learned from watching others, who move in other ways, make a little labelled experience go further.
+"""Features learned from watching others, who move in other ways, keep more of what acting needs than others do.
 
 Four rooms. Others move there like kings, in eight directions, to goals of their own, and only their places are seen:
 intention-conditioned values of what they might be after, without any action, learn a vector for each cell. Then an
