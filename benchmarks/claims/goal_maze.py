@@ -38,7 +38,7 @@ def distance_correlation(distance: np.ndarray, wanted: np.ndarray, free: np.ndar
     """Spearman's, of `[S, S]` over pairs of different free cells."""
     off = ~np.eye(len(free), dtype=bool)
     within = np.ix_(free, free)
-    return float(stats.spearmanr(distance[within][off], wanted[within][off])[0])
+    return stats.spearmanr(distance[within][off], wanted[within][off]).statistic  # type: ignore[attr-defined]
 
 
 def reached(next_cell: np.ndarray, free: np.ndarray, steps: int) -> np.ndarray:

@@ -95,9 +95,10 @@ def frames_of(cell: Array, grid: tuple) -> Array:
 def judged(params: PyTree, frames: Array, time: Array) -> Array:
     """Progress `[FRAMES]`, of frames and times in any order."""
     inputs = jnp.concatenate([frames, time[:, None]], -1)
-    each = NETWORK.apply(params["each"], inputs)
+    each: Any = NETWORK.apply(params["each"], inputs)
     context = jnp.broadcast_to(jnp.concatenate([each.mean(0), each[0]]), (len(frames), 2 * WIDTH))
-    return (NETWORK.apply(params["joint"], jnp.concatenate([each, context], -1)) @ params["out"])[:, 0]
+    joint: Any = NETWORK.apply(params["joint"], jnp.concatenate([each, context], -1))
+    return (joint @ params["out"])[:, 0]
 
 
 def asked(key: Array, frames: Array, ordered: bool) -> tuple[Array, Array, Array, Array]:
