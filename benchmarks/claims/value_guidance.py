@@ -152,7 +152,7 @@ def one(seed: Array, steps: int) -> dict[str, Array]:
         return jax.tree.map(lambda x: x[index], rows)
 
     critic = fit_critic(keys[3], some, steps)
-    found = {"log": sum(log.success.sum() for log in logs) / EPISODES}
+    found = {"log": rows.success.sum() / EPISODES}
     for name, parts, key in (("normal", 1, keys[4]), ("mixture", MIXTURE, keys[5])):
         run_keys = jax.random.split(jax.random.fold_in(key, 1), (1, steps))
         params, _ = descend(lambda p, k: clone_loss(p, some(k)), begin(key, 6, 5 * parts), run_keys, LEARNING_RATE)
