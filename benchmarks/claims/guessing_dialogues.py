@@ -16,7 +16,7 @@ nothing about actions that a situation's log does not hold; without a strong pen
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -55,8 +55,9 @@ class Turns(NamedTuple):
 
 
 def turns(log: GuessLog) -> Turns:
-    parts = (log.situation[:, :-1], log.action, log.reward, log.situation[:, 1:], log.terminated)
-    return Turns(*(x.ravel() for x in parts), log.mask.ravel().astype(jnp.float32))
+    here, after = log.situation[:, :-1], log.situation[:, 1:]
+    rows = Turns(here, log.action, log.reward, after, log.terminated, log.mask.astype(jnp.float32))
+    return jax.tree.map(jnp.ravel, rows)
 
 
 def clone(rows: Turns, weight: Array) -> Array:
@@ -85,8 +86,8 @@ def ilql(key: Array, rows: Turns, discount: float, steps: int) -> Array:
             return jnp.mean(q_loss + v_loss + PENALTY * cql_penalty(q, taken, TEMPERATURE))
 
         change, state = optimiser.update(jax.grad(loss)(tables), state)
-        tables = optax.apply_updates(tables, change)
-        return (tables, optax.incremental_update(tables.q, slow, POLYAK), state), None
+        after: Any = optax.apply_updates(tables, change)
+        return (after, optax.incremental_update(after.q, slow, POLYAK), state), None
 
     tables = Tables(jnp.zeros((SITUATIONS, ACTIONS)), jnp.zeros(SITUATIONS))
     start = tables, tables.q, optimiser.init(tables)

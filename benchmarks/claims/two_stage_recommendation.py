@@ -113,8 +113,8 @@ def policies(key: Array, P: Array, R: Array, rho0: Array, steps: int) -> Array:
 def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
     envs = [user_mdp(jax.random.key(seed), STATES, ACTIONS, gamma=GAMMA) for seed in seeds]
     keys = jnp.stack([jax.random.key(seed + 10_000) for seed in seeds])
-    P, R, rho0 = (jnp.stack([getattr(env.default_params, name) for env in envs]) for name in ("P", "R", "rho0"))
-    learned = jax.jit(jax.vmap(lambda *x: policies(*x, updates)))(keys, P, R, rho0)
+    params = jax.tree.map(lambda *x: jnp.stack(x), *(env.default_params for env in envs))
+    learned = jax.jit(jax.vmap(lambda key, p: policies(key, p.P, p.R, p.rho0, updates)))(keys, params)
     samples: dict[str, list[float]] = {}
     for env, each in zip(envs, np.asarray(jnp.exp(learned), np.float64), strict=True):
         for name, value in measure(env, each / each.sum(-1, keepdims=True)).items():

@@ -82,8 +82,7 @@ def fit_values(state: Array, token: Array, reward: Array) -> Array:
     def sweep(values: Array, _: None) -> tuple[Array, None]:
         def returns(values: Array, paid: Array) -> Array:
             there = jnp.where(last, 0.0, values[state[:, 1:]])
-            stream = (x.T for x in (there, paid, jnp.where(last, 0.0, 1.0)))
-            return lambda_returns(*stream, LAMBDA, last.T).T
+            return lambda_returns(there.T, paid.T, jnp.where(last, 0.0, 1.0).T, LAMBDA, last.T).T
 
         targets = jax.vmap(returns, (1, 2), 2)(values, paid)
         total = jnp.zeros((SIZE + 1, 2)).at[where].add(targets).at[end].add(reward[:, None])
