@@ -2,7 +2,13 @@
 
 Learns from a log alone, and never asks for the value of an action that is not in it: a state's value is an upper
 expectile of those of its logged actions, and the policy imitates these, the good ones more. Discrete, MultiDiscrete and
-Box actions, over any number of reward channels. With `inverse_temperature = 0` the policy is that of behaviour cloning.
+Box actions, over any number of reward channels. Its relatives are settings:
+
+    extreme Q-learning (XQL)        value_loss="gumbel", level: its temperature
+    dual V-learning (f-DVL)         value_loss="tv" or "chi2" (published) or "chi2_flat", level=0.8, huber=20.0
+    advantage-weighted (AWR, AWAC)  level=0.5, the value of the behaviour; AWAC with weights="softmax"
+    critic-regularised (CRR)        level=0.5, weights="step"; or "exp" with max_weight=20.0
+    behaviour cloning               inverse_temperature=0.0
 
 With a reward that was fitted to preferences (`rewards=learned_reward(model)`), it is offline reinforcement learning
 from preferences: `scripts/offline_preferences.py`.
@@ -21,10 +27,13 @@ from rlx import check
 from rlx.nets import Network, prepare
 from rlx.nets.distribution import LOG_STD_RANGE, action_bounds, action_distribution, mask_logits
 from rlx.policy import awr_weights
+from rlx.runtime.log import draw_rows, scorer
 from rlx.runtime.problem import initial_weights, pose
 from rlx.space import Box
 from rlx.types import Algorithm, Array, Environment, Policy, PyTree, RewardSource, Transition, Weighting
 from rlx.value import implicit_max_loss, td_loss
+
+ImplicitMax = Literal["expectile", "pinball", "gumbel", "tv", "chi2", "chi2_flat", "chi2_conjugate"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,9 +42,12 @@ class Config:
 
     batch_size: int = 256  # logged steps in a gradient step; 256: the paper
     learning_rate: float = 3e-4  # of Adam, for actor, critics and value; 3e-4: the paper
-    expectile: float = 0.7  # of logged actions' values; 0.7: the paper (locomotion), 0.9: its mazes
+    value_loss: ImplicitMax = "expectile"  # see `rlx.value.implicit_max_loss`
+    level: float = 0.7  # of the value loss, as an expectile of logged actions' values; 0.7: the paper, 0.9 in its mazes
+    huber: float | None = None  # where the critics' loss becomes linear, in units of return; None: nowhere
     inverse_temperature: float = 3.0  # of the policy, per unit of return; 3: the paper (locomotion), 10 in its mazes
     max_weight: float = 100.0  # of a logged action in the policy's loss; 100: the paper
+    weights: Literal["exp", "softmax", "step"] = "exp"  # of logged actions, see `rlx.policy.awr_weights`
     discount: float = 0.99  # per step, for channels that do not say
     tau: float = 0.005  # how far the target critics move in a gradient step; 0.005: the paper
     num_critics: int = 2  # of which the most pessimistic counts; 2: the paper
@@ -48,7 +60,11 @@ class Config:
         for name in ("batch_size", "num_critics", "conv_features"):
             check.count(name, getattr(self, name))
         check.positive("learning_rate", self.learning_rate)
-        check.in_range("expectile", self.expectile, 0.0, 1.0, open_low=True, open_high=True)
+        # an argument that a kernel refuses is refused here, where the setting's name is known
+        implicit_max_loss(jnp.zeros(1), self.value_loss, self.level)
+        awr_weights(jnp.zeros(1), 0.0, kind=self.weights)
+        if self.huber is not None:
+            check.positive("huber", self.huber)
         check.in_range("inverse_temperature", self.inverse_temperature, 0.0)
         check.positive("max_weight", self.max_weight)
         check.in_range("discount", self.discount, 0.0, 1.0)
@@ -82,14 +98,16 @@ def make(
 
     Raises:
       ValueError: for an unbounded Box or one not of rank 1, a source without `rescore`, a channel that is not episodic,
-        a weighting that needs policy gradients; in `update`, without data.
+        a weighting that needs policy gradients, several channels with a value loss that has no advantage of its own
+        (other than expectile and pinball); in `update`, without data.
     """
     problem = pose(env, env_params, rewards, weighting, 1, continuing=False)
     env_params, obs_space, action_space, rewards, channels, weighting, spec = problem
-    rescore = rewards.rescore
-    if rescore is None:
-        raise ValueError(f"rewards must have rescore, to score logged steps in any order; got {rewards!r}")
+    score = scorer(rewards)
     num_channels = len(channels)
+    by_advantage = config.value_loss in ("expectile", "pinball")
+    allowed = "'expectile' or 'pinball' with several channels"
+    check.require(by_advantage or num_channels == 1, "value_loss", config.value_loss, allowed)
     gamma = problem.discounts(config.discount)
     first_weights, _ = initial_weights(weighting, num_channels)
     continuous = isinstance(action_space, Box)
@@ -120,18 +138,7 @@ def make(
         inputs, taken = prepare(obs_space, obs), prepare(action_space, dist.from_env(action)).vector
         return inputs._replace(vector=jnp.concatenate([x for x in (inputs.vector, taken) if x is not None], axis=-1))
 
-    # --- 1. Draw and score ---
-
-    def sample(state: State, data: Transition, key: Array) -> tuple[Transition, Array]:
-        """Rows of the log, leaves `[N, ...]`, and their rewards `[N, K]`."""
-        index_key, score_key = jax.random.split(key)
-        num_envs = data.terminated.shape[1]
-        index = jax.random.randint(index_key, (config.batch_size,), 0, data.terminated.size)
-        step = jax.tree.map(lambda x: x[index // num_envs, index % num_envs], data)
-        reward = rescore(state.source, jax.tree.map(lambda x: x[None], step), None, score_key)
-        return step, reward[0]
-
-    # --- 2. Learn ---
+    # --- 1. Learn ---
 
     def loss(params: PyTree, target_critic: PyTree, step: Transition, reward: Array) -> tuple[Array, dict[str, Any]]:
         """The three losses in one, each of which moves its own part of the parameters."""
@@ -144,15 +151,15 @@ def make(
         slow = jnp.take_along_axis(slow, least[None, :, None], axis=0)[0]
         value = outputs(critic_network, params["value"], here)
         advantage = jax.lax.stop_gradient(jnp.sum((slow - value) * weights, axis=-1))
-        above = jnp.broadcast_to(advantage[:, None], value.shape)
-        value_loss = implicit_max_loss(slow - value, "expectile", config.expectile, above).mean(0)
+        above = jnp.broadcast_to(advantage[:, None], value.shape) if by_advantage else None
+        value_loss = implicit_max_loss(slow - value, config.value_loss, config.level, above).mean(0)
 
         following = outputs(critic_network, params["value"], there)
         target = reward + gamma * ~step.terminated[:, None] * following
         q = jax.vmap(lambda critic: outputs(critic_network, critic, taken))(params["critic"])
-        critic_loss = td_loss(q, jnp.broadcast_to(target, q.shape)).mean(1).sum(0)
+        critic_loss = td_loss(q, jnp.broadcast_to(target, q.shape), huber=config.huber).mean(1).sum(0)
 
-        imitation = awr_weights(advantage, config.inverse_temperature, config.max_weight)
+        imitation = awr_weights(advantage, config.inverse_temperature, config.max_weight, kind=config.weights)
         log_prob = dist.log_prob(action_outputs(params["actor"], step.obs), dist.from_env(step.action))
         policy_loss = -(imitation * log_prob).mean()
         metrics = {
@@ -182,21 +189,21 @@ def make(
         target_critic = jax.tree.map(jnp.copy, params["critic"])
         return State(params, target_critic, optimiser.init(params), rewards.init(source_key, spec), run_key)
 
-    # --- 3. One update ---
+    # --- 2. One update ---
 
     def update(state: State, data: Transition | None = None) -> tuple[State, dict[str, Any]]:
-        if data is None:
-            raise ValueError("data must be a log, a Transition with leaves [T, B, ...]; got None: fit(..., data=log)")
-        check.rank("data.terminated", data.terminated, 2)
         key, sample_key = jax.random.split(state.key)
-        step, reward = sample(state, data, sample_key)
+        index_key, score_key = jax.random.split(sample_key)
+        (step,) = draw_rows(index_key, data, (obs_space, action_space), config.batch_size)
+        reward = score(state.source, step, score_key)
         grads, metrics = jax.grad(loss, has_aux=True)(state.params, state.target_critic, step, reward)
+        metrics["gradient/value"] = optax.tree.norm(grads["value"])
         updates, opt_state = optimiser.update(grads, state.optimiser, state.params)
         params: PyTree = optax.apply_updates(state.params, updates)
         target_critic = optax.incremental_update(params["critic"], state.target_critic, config.tau)
         return State(params, target_critic, opt_state, state.source, key), metrics
 
-    # --- 4. Act ---
+    # --- 3. Act ---
 
     def policy(state: State) -> Policy:
         def act(key: Array, obs: PyTree, memory: PyTree, reset: Array, greedy: bool = False) -> tuple[Array, PyTree]:

@@ -5,11 +5,12 @@
 
 from __future__ import annotations
 
-from rlx.envs import bandit, diffusion, grid, multi_objective, point, stock, tabular, wrappers
+from rlx.envs import bandit, diffusion, goal_grid, grid, multi_objective, point, stock, tabular, wrappers
 from rlx.envs.adapters import BraxEnv, GymnaxEnv
 from rlx.envs.bandit import CategoricalBandit, GoldPool
 from rlx.envs.check import check_env
 from rlx.envs.diffusion import GaussianChain, Ring
+from rlx.envs.goal_grid import GoalGrid
 from rlx.envs.grid import GridWorld
 from rlx.envs.point import PointMaze, PointRobot
 from rlx.envs.registry import make, names
@@ -20,6 +21,7 @@ __all__ = [
     "BraxEnv",
     "CategoricalBandit",
     "GaussianChain",
+    "GoalGrid",
     "GoldPool",
     "GridWorld",
     "GymnaxEnv",
@@ -31,6 +33,7 @@ __all__ = [
     "bandit",
     "check_env",
     "diffusion",
+    "goal_grid",
     "grid",
     "make",
     "multi_objective",

@@ -17,6 +17,8 @@ rising to the best of 4096 answers for every proxy, and a claim about over-optim
 `CategoricalBandit`. A few arms with a reference policy that is not uniform, where what a method converges to is a sum
 over arms: the tilt `rlx.reward.tilt`, the gap `rlx.policy.duality_gap`. Instances are functions that make its
 parameters, pure in their key, so that `jax.vmap` makes a problem for each seed.
+
+`LuckyBandit`. Two arms with random rewards and a log of them that misleads whoever imitates the lucky ones.
 """
 
 from __future__ import annotations
@@ -28,10 +30,10 @@ import jax
 import jax.numpy as jnp
 
 from rlx import check, space
-from rlx.envs.interface import at_time_limit, reset, step
+from rlx.envs.interface import at_time_limit, reset, step, strong
 from rlx.reward.best_of_n import tilt
 from rlx.reward.preference import synthetic_teacher
-from rlx.types import Array, PreferenceBatch
+from rlx.types import Array, PreferenceBatch, Transition
 
 DIMENSIONS = 8  # of a prompt, and of an answer
 _HIDDEN, _GAIN, _CALIBRATION = 64, 2.0, 8192
@@ -293,6 +295,83 @@ class CategoricalBandit:
 
     def _observe(self, context: Array) -> Array:
         return jax.nn.one_hot(context, self.default_params.gold.shape[0])
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class LuckyParams:
+    prob: Any  # [A] that an arm pays 1
+    behaviour: Any  # [A] how often the log has it
+    max_steps_in_episode: Any = 1  # steps; one arm ends the episode
+
+    def replace(self, **changes: Any) -> LuckyParams:
+        return dataclasses.replace(self, **changes)
+
+
+class LuckyState(NamedTuple):
+    time: Array  # int32 [], steps since the reset
+
+
+class LuckyBandit:
+    """Two arms that pay 1 or nothing; a log has the worse one so often that most of its luck is with it.
+
+    Arm 0 pays with probability `1 - p` and makes up a share p of the log, arm 1 pays with probability p and makes up
+    the rest. So of the logged steps that paid, each arm has one half, and a policy that imitates what was followed by a
+    reward of 1 gets 1/2, whatever p is.
+
+    Known optimum: `1 - p`, always arm 0; `conditioned` has the returns of imitating a reward of 0 or 1.
+
+    Args:
+      p: probability in (0, 1/2), with which the worse arm pays.
+
+    Source: Yang et al., "Dichotomy of Control: Separating What You Can Control from What You Cannot" (2023).
+    """
+
+    is_truncated = at_time_limit
+    reset = reset
+    step = step
+
+    def __init__(self, p: float = 0.1) -> None:
+        check.in_range("p", p, 0.0, 0.5, open_low=True, open_high=True)
+        made = LuckyParams(jnp.array([1 - p, p]), jnp.array([p, 1 - p]))
+        self.default_params: LuckyParams = strong(made)
+
+    def reset_env(self, key: Array, params: LuckyParams) -> tuple[Array, LuckyState]:
+        del key, params
+        return jnp.ones(1), LuckyState(jnp.zeros((), jnp.int32))
+
+    def step_env(
+        self, key: Array, state: LuckyState, action: Array, params: LuckyParams
+    ) -> tuple[Array, LuckyState, Array, Array, dict[str, Any]]:
+        reward = jax.random.bernoulli(key, params.prob[action]).astype(jnp.float32)
+        return jnp.ones(1), LuckyState(state.time + 1), reward, jnp.asarray(True), {}
+
+    def observation_space(self, params: Any = None) -> space.Box:
+        del params
+        return space.Box(0.0, 1.0, (1,))
+
+    def action_space(self, params: Any = None) -> space.Discrete:
+        del params
+        return space.Discrete(2)
+
+    def optimal_return(self) -> float:
+        return float(self.default_params.prob.max())
+
+    def conditioned(self, reward: Array) -> Array:
+        """`P(a | reward)` in the log, for a reward of 0 or 1: `[..., 2]`."""
+        paid = jnp.asarray(reward)[..., None] > 0
+        joint = self.default_params.behaviour * jnp.where(paid, self.default_params.prob, 1 - self.default_params.prob)
+        return joint / joint.sum(-1, keepdims=True)
+
+    def log(self, key: Array, steps: int, num_envs: int = 1) -> Transition:
+        """`[steps, num_envs]` episodes of one step, of the behaviour policy."""
+        check.count("steps", steps)
+        arm_key, pay_key = jax.random.split(key)
+        shape, params = (steps, num_envs), self.default_params
+        action = jax.random.categorical(arm_key, jnp.log(params.behaviour), shape=shape)
+        reward = jax.random.bernoulli(pay_key, params.prob[action]).astype(jnp.float32)
+        obs, ended = jnp.ones((*shape, 1)), jnp.ones(shape, bool)
+        return Transition(obs, action, jnp.log(params.behaviour)[action], reward, ended, ~ended, obs)
 
 
 def _categorical(

@@ -1,7 +1,8 @@
-"""A hidden vector of attributes, to be found out by questions.
+"""Something hidden, to be found out by questions.
 
-A question is about one attribute and divides its values into groups; the answer names the group. The finest division
-names the value. With probability `error` another group of the question is named instead.
+`AttributeDialogue`: a vector of attributes. A question is about one attribute and divides its values into groups; the
+answer names the group. The finest division names the value. With probability `error` another group of the question is
+named instead. `GuessWho`: one item of a table, by yes-or-no questions and then a guess that ends the game.
 """
 
 from __future__ import annotations
@@ -244,3 +245,214 @@ def coupled_attributes(values: int = 6) -> tuple[np.ndarray, np.ndarray]:
     check.count("values", values, 2)
     first = np.arange(values)
     return np.stack([first, first // 2, first % 2], 1), np.full(values, 1 / values)
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class GuessParams:
+    attribute: Any  # bool [N, K] of the items
+    cost: Any  # of a turn, a guess too
+    prize: Any  # of the right guess; a wrong one costs as much
+    max_steps_in_episode: Any  # turns
+
+    def replace(self, **changes: Any) -> GuessParams:
+        return dataclasses.replace(self, **changes)
+
+
+class GuessState(NamedTuple):
+    item: Array  # int32 [], hidden
+    known: Array  # int32 [K]: 0 not asked, 1 no, 2 yes
+    time: Array  # int32 []
+
+
+class GuessLog(NamedTuple):
+    """Games, a row each; `situation` is what was known as one number, see `GuessWho.situation`."""
+
+    situation: Array  # int32 [E, T + 1], before each turn and at the end
+    action: Array  # int32 [E, T]
+    reward: Array  # [E, T]
+    mask: Array  # bool [E, T], turns that were played
+    terminated: Array  # bool [E, T], turns that ended the game by a guess
+
+
+class GuessWho:
+    """One of N items is meant; actions 0 to K - 1 ask for an attribute, the others guess an item and end the game.
+
+    Answers are truthful. A turn costs `cost`, the right guess pays `prize`, a wrong one minus `prize`. The observation
+    is one-hot, `[K, 3]` laid flat: each attribute unknown, no or yes.
+
+    Known optimum, by dynamic programming over what may be known: `optimal_return()`; of any policy over the `3 ** K`
+    situations the exact return is `evaluate(policy)`.
+
+    Args:
+      attribute: bool `[N, K]`, rows that differ; None: `num_items` random ones of `num_attributes`, drawn by `seed`.
+      cost: of a turn.
+      prize: of the right guess.
+      max_steps: the time limit, in turns.
+
+    Raises:
+      ValueError: for rows that are equal, more than 8 attributes, or more items than can differ.
+    """
+
+    is_truncated = at_time_limit
+    reset = reset
+    step = step
+
+    def __init__(
+        self,
+        attribute: Any = None,
+        *,
+        num_items: int = 16,
+        num_attributes: int = 6,
+        seed: int = 0,
+        cost: float = 1.0,
+        prize: float = 10.0,
+        max_steps: int = 8,
+    ):
+        if attribute is None:
+            check.count("num_attributes", num_attributes)
+            check.count("num_items", num_items)
+            check.require(num_items <= 2**num_attributes, "num_items", num_items, f"at most 2 ** {num_attributes}")
+            chosen = np.random.default_rng(seed).permutation(2**num_attributes)[:num_items]
+            attribute = chosen[:, None] >> np.arange(num_attributes) & 1
+        attribute = np.asarray(attribute, bool)
+        check.rank("attribute", attribute, 2)
+        check.require(len(np.unique(attribute, axis=0)) == len(attribute), "attribute", attribute, "rows that differ")
+        self.items, self.attributes = attribute.shape
+        check.require(self.attributes <= 8, "the number of attributes", self.attributes, "at most 8")
+        self.default_params: GuessParams = strong(
+            GuessParams(jnp.asarray(attribute), float(cost), float(prize), max_steps)
+        )
+
+    def reset_env(self, key: Array, params: GuessParams) -> tuple[Array, GuessState]:
+        item = jax.random.randint(key, (), 0, self.items, jnp.int32)
+        state = GuessState(item, jnp.zeros(self.attributes, jnp.int32), jnp.zeros((), jnp.int32))
+        return self._observe(state), state
+
+    def step_env(
+        self, key: Array, state: GuessState, action: Array, params: GuessParams
+    ) -> tuple[Array, GuessState, Array, Array, dict[str, Any]]:
+        del key
+        guesses = action >= self.attributes
+        right = action - self.attributes == state.item
+        answer = 1 + params.attribute[state.item].astype(jnp.int32)
+        known = jnp.where(jnp.arange(self.attributes) == action, answer, state.known)
+        reward = jnp.where(guesses, jnp.where(right, params.prize, -params.prize), 0.0) - params.cost
+        after = GuessState(state.item, known, state.time + 1)
+        return self._observe(after), after, reward, guesses, {"right": guesses & right}
+
+    def observation_space(self, params: Any = None) -> space.Box:
+        del params
+        return space.Box(0.0, 1.0, (3 * self.attributes,))
+
+    def action_space(self, params: Any = None) -> space.Discrete:
+        del params
+        return space.Discrete(self.attributes + self.items)
+
+    def situation(self, known: Array) -> Array:
+        """What is known, int `[..., K]`, as a number below `3 ** K`: int32 `[...]`."""
+        return (known @ 3 ** jnp.arange(self.attributes)).astype(jnp.int32)
+
+    def possible(self, params: GuessParams | None = None) -> Array:
+        """Which items agree with each situation, bool `[3 ** K, N]`."""
+        attribute = (self.default_params if params is None else params).attribute
+        known = np.arange(3**self.attributes)[:, None] // 3 ** np.arange(self.attributes) % 3
+        return jnp.all((known[:, None] == 0) | (known[:, None] == 1 + attribute), -1)
+
+    def scripted_log(
+        self, key: Array, games: int, *, careless: float = 0.2, hasty: float = 0.1, params: GuessParams | None = None
+    ) -> GuessLog:
+        """Games of people who ask in any order: `[games, T]`.
+
+        At each turn, with probability `hasty`, they guess one of the items that are still possible; with probability
+        `careless` they ask for any attribute, known ones too; else for one that is not known. Who knows the item
+        names it (unless careless).
+        """
+        check.count("games", games)
+        params = self.default_params if params is None else params
+        possible = self.possible(params)
+        turns = int(self.default_params.max_steps_in_episode)
+
+        def turn(carry: tuple[GuessState, Array], key: Array) -> tuple[tuple[GuessState, Array], tuple[Array, ...]]:
+            state, playing = carry
+            hasty_key, careless_key, any_key, new_key, guess_key = jax.random.split(key, 5)
+            here = self.situation(state.known)
+            left = possible[here]
+            guess = self.attributes + jax.random.categorical(guess_key, jnp.where(left, 0.0, -jnp.inf))
+            new = jax.random.categorical(new_key, jnp.where(state.known == 0, 0.0, -jnp.inf))
+            certain = jnp.sum(left) == 1
+            asks = jnp.where(certain, guess, new)
+            any_attribute = jax.random.randint(any_key, (), 0, self.attributes)
+            action = jnp.where(jax.random.bernoulli(careless_key, careless), any_attribute, asks)
+            action = jnp.where(jax.random.bernoulli(hasty_key, hasty), guess, action).astype(jnp.int32)
+            _, after, reward, ended, _ = self.step_env(key, state, action, params)
+            return (after, playing & ~ended), (here, action, reward, playing, playing & ended)
+
+        def game(key: Array) -> GuessLog:
+            reset_key, run_key = jax.random.split(key)
+            _, state = self.reset_env(reset_key, params)
+            (last, _), (here, *rest) = jax.lax.scan(turn, (state, jnp.bool_(True)), jax.random.split(run_key, turns))
+            return GuessLog(jnp.append(here, self.situation(last.known)), *rest)
+
+        return jax.vmap(game)(jax.random.split(key, games))
+
+    def evaluate(self, policy: Array, params: GuessParams | None = None) -> Array:
+        """The exact expected return, within the time limit, of a policy `[3 ** K, K + N]` of probabilities."""
+        params = self.default_params if params is None else params
+        shape = (3**self.attributes, self.attributes + self.items)
+        check.require(jnp.shape(policy) == shape, "the shape of policy", jnp.shape(policy), f"{shape}")
+        place = 3 ** jnp.arange(self.attributes)
+        here = jnp.arange(shape[0])
+        unknown = here[:, None] // place % 3 == 0
+        attribute = params.attribute.astype(jnp.int32)
+        after = here[None, :, None] + jnp.where(unknown, place, 0) * (1 + attribute)[:, None]  # [N, S, K]
+        each = jnp.arange(self.items)
+
+        def turn(mass: Array, _: None) -> tuple[Array, Array]:
+            paid = -params.cost * mass.sum()
+            guessed = mass @ policy[:, self.attributes :]  # [item, guess]
+            paid += params.prize * (2 * jnp.trace(guessed) - guessed.sum())
+            asked = mass[..., None] * policy[:, : self.attributes]
+            return jnp.zeros_like(mass).at[each[:, None, None], after].add(asked), paid
+
+        start = jnp.zeros((self.items, shape[0])).at[:, 0].set(1 / self.items)
+        _, paid = jax.lax.scan(turn, start, None, length=int(self.default_params.max_steps_in_episode))
+        return paid.sum()
+
+    def optimal_policy(self, params: GuessParams | None = None) -> tuple[float, np.ndarray]:
+        """The highest expected return, and a policy `[3 ** K, K + N]` that has it.
+
+        For a time limit of at least the number of attributes and one turn more, with which it never interferes.
+        """
+        params = self.default_params if params is None else params
+        check.require(
+            int(params.max_steps_in_episode) > self.attributes,
+            "max_steps_in_episode",
+            params.max_steps_in_episode,
+            f"above the {self.attributes} attributes",
+        )
+        possible, cost, prize = np.asarray(self.possible(params)), float(params.cost), float(params.prize)
+        place = 3 ** np.arange(self.attributes)
+        policy = np.zeros((len(possible), self.attributes + self.items))
+        value = np.zeros(len(possible))
+        asked = np.sum(np.arange(len(possible))[:, None] // place % 3 > 0, 1)
+        for here in np.argsort(-asked, kind="stable"):
+            count = possible[here].sum()
+            if count == 0:
+                policy[here, -1] = 1.0
+                continue
+            q = np.full(policy.shape[1], -np.inf)
+            for k in np.flatnonzero(here // place % 3 == 0):
+                then = here + place[k] * np.array([1, 2])
+                q[k] = possible[then].sum(1) @ value[then] / count - cost
+            share = possible[here] / count
+            q[self.attributes :] = prize * (2 * share - 1) - cost
+            value[here] = q.max()
+            policy[here, q.argmax()] = 1.0
+        return float(value[0]), policy
+
+    def optimal_return(self) -> float:
+        return self.optimal_policy()[0]
+
+    def _observe(self, state: GuessState) -> Array:
+        return jax.nn.one_hot(state.known, 3).ravel()

@@ -399,6 +399,30 @@ def open_room(n: int = 8) -> Layout:
     return _layout(cells)
 
 
+def u_maze(n: int = 9) -> Layout:
+    """Two rooms of an `n x n` grid, `n` odd and >= 5, one above the other, joined at the right end alone.
+
+    Start top left, goal bottom left: `3 (n - 1)` steps.
+    """
+    check.require(isinstance(n, int) and n >= 5 and n % 2 == 1, "n", n, "an odd integer >= 5")
+    cells = _floor(n, n)
+    cells[n // 2, :-1] = "#"
+    cells[0, 0], cells[-1, 0] = "S", "G"
+    return _layout(cells)
+
+
+def serpentine(n: int = 9) -> Layout:
+    """One long corridor that winds through an `n x n` grid, `n` odd and >= 3; start and goal at its ends.
+
+    `(n - 1) (n + 3) / 2` steps.
+    """
+    check.require(isinstance(n, int) and n >= 3 and n % 2 == 1, "n", n, "an odd integer >= 3")
+    cells = _floor(n, n)
+    cells[1::4, :-1] = cells[3::4, 1:] = "#"
+    cells[0, 0], cells[-1, -1 if n % 4 == 1 else 0] = "S", "G"
+    return _layout(cells)
+
+
 def hazards(n: int = 7) -> Layout:
     """An `n x n` room, start bottom left, goal bottom right, hazards in between on all rows but the top one.
 

@@ -129,6 +129,17 @@ class PointRobot:
         distance = jnp.linalg.norm(jnp.asarray(goal) - jnp.asarray(position), axis=-1)
         return -jnp.sum(jax.nn.relu(distance[..., None] - jnp.asarray(reached)), axis=-1)
 
+    def expert(self, obs: Array, params: PointParams | None = None) -> Array:
+        """The action straight towards the goal that is observed, `[..., 2]`: optimal without inertia or obstacles.
+
+        Raises:
+          ValueError: if the goal is not observed.
+        """
+        check.require(self.observe_goal, "observe_goal", self.observe_goal, "True, for an expert that reads the goal")
+        params = params or self.default_params
+        steps = (obs[..., 4:6] - obs[..., :2]) / params.speed
+        return steps / jnp.maximum(jnp.linalg.norm(steps, axis=-1, keepdims=True), 1.0)
+
     def _observe(self, state: PointState, params: PointParams) -> Array:
         parts = [state.position, jnp.clip(state.velocity / params.speed, -1.0, 1.0)]
         return jnp.concatenate([*parts, params.goal[state.goal]] if self.observe_goal else parts)

@@ -10,7 +10,21 @@ from typing import Any
 
 import jax
 
-from rlx.envs import adapters, applied, bandit, dialogue, diffusion, grid, multi_objective, point, stock, tabular, token
+from rlx.envs import (
+    adapters,
+    applied,
+    bandit,
+    dialogue,
+    diffusion,
+    goal_grid,
+    grid,
+    multi_objective,
+    point,
+    stock,
+    tabular,
+    token,
+    token_tasks,
+)
 
 # all of gymnax 1.0 but MNISTBandit-bsuite, which downloads its data
 _GYMNAX = (
@@ -70,6 +84,9 @@ _OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
     "corridor": (20, lambda n, **kwargs: grid.GridWorld(grid.corridor(n), **kwargs)),
     "open": (8, lambda n, **kwargs: grid.GridWorld(grid.open_room(n), **kwargs)),
     "hazards": (7, lambda n, costs=True, **kwargs: grid.GridWorld(grid.hazards(n), costs=costs, **kwargs)),
+    "goal-umaze": (9, lambda n, **kwargs: goal_grid.GoalGrid(grid.u_maze(n), **kwargs)),
+    "goal-serpentine": (9, lambda n, **kwargs: goal_grid.GoalGrid(grid.serpentine(n), **kwargs)),
+    "goal-fourrooms": (11, lambda n, **kwargs: goal_grid.GoalGrid(grid.four_rooms(n), **kwargs)),
     "chain": (10, tabular.chain),
     "randomwalk": (19, tabular.random_walk),
     "garnet": (0, lambda seed, **kwargs: tabular.garnet(jax.random.key(seed), **kwargs)),
@@ -85,7 +102,14 @@ _OWN: dict[str, tuple[int | None, Callable[..., Any]]] = {
         0,
         lambda seed, **kwargs: bandit.CategoricalBandit(bandit.cyclic_bandit(jax.random.key(seed), **kwargs)),
     ),
+    "lucky": (10, lambda percent, **kwargs: bandit.LuckyBandit(percent / 100, **kwargs)),
     "dialogue": (4, lambda n, **kwargs: dialogue.AttributeDialogue(dialogue.unequal_attributes(n), **kwargs)),
+    "guess-who": (16, lambda n, **kwargs: dialogue.GuessWho(num_items=n, **kwargs)),
+    "user": (0, lambda seed, **kwargs: tabular.user_mdp(jax.random.key(seed), **kwargs)),
+    "keywords": (None, token_tasks.keyword_tasks),
+    "patterns": (None, token_tasks.pattern_tasks),
+    "brackets": (4, lambda n, **kwargs: token_tasks.bracket_tasks(pairs=n, **kwargs)),
+    "postfix": (5, lambda n, **kwargs: token_tasks.postfix_tasks(length=n, **kwargs)),
     "corner": (5, tabular.corner),
     "gaussian-chain": (8, diffusion.GaussianChain),
     "ring": (20, diffusion.Ring),

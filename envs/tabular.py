@@ -207,6 +207,38 @@ def constrained(
     return TabularMDP(P, R, gamma, rho0, max_steps=max_steps, reward_channels=("reward", "cost"))
 
 
+USER_CHANNELS = ("watch", "like", "follow", "share")
+
+
+def user_mdp(
+    key: Array,
+    states: int = 20,
+    actions: int = 10,
+    branching: int = 3,
+    *,
+    shares: tuple[float, float, float] = (0.1, 0.05, 0.02),
+    gamma: float = 0.9,
+    max_steps: int = 50,
+) -> TabularMDP:
+    """A user to whom something is recommended at each step: time watched, and three responses that are rare.
+
+    A `garnet` over the user's states with channels `USER_CHANNELS`: the first uniform on [0, 1] in every state and
+    action, the others 1 in shares of all states and actions and 0 elsewhere, at least one each, independent. The most
+    watched policy with a floor under the responses is known from `floor_optimum`.
+
+    Raises:
+      ValueError: for counts below 1, more branches than states, or shares outside (0, 1].
+    """
+    check.in_range("shares", shares, 0.0, 1.0, open_low=True)
+    garnet_key, *keys = jax.random.split(key, 1 + len(shares))
+    P, normal, rho0 = _garnet_arrays(garnet_key, states, actions, branching)
+    R = [jax.scipy.stats.norm.cdf(normal[..., 0])]  # standard normal to uniform
+    for share, share_key in zip(shares, keys, strict=True):
+        rank = jax.random.permutation(share_key, states * actions).reshape(states, actions)
+        R.append((rank < max(1, round(share * states * actions))).astype(jnp.float32))
+    return TabularMDP(P, jnp.stack(R, -1), gamma, rho0, max_steps=max_steps, reward_channels=USER_CHANNELS)
+
+
 def corner(size: int = 5, *, gamma: float = 0.95, max_steps: int = 100) -> TabularMDP:
     """A `size x size` grid without an end: each step that ends in the last corner pays 1; start anywhere.
 
@@ -388,23 +420,46 @@ def constrained_optimum(mdp: TabularMDP, cost_limit: float) -> ConstrainedOptimu
       ValueError: if the reward of `mdp` does not have exactly two channels, or no policy meets the limit.
     """
     reward, cost = _reward_and_cost(mdp)
-    occupancy, multiplier = _occupancy_program(mdp, reward, cost, cost_limit)
+    occupancy, multiplier = _occupancy_program(mdp, reward, cost[..., None], [cost_limit])
     if occupancy is None:
         lowest, _ = cost_range(mdp)
         raise ValueError(f"cost_limit must be at least {lowest:g}, the lowest attainable cost; got {cost_limit!r}")
+    value, spent = float((occupancy * reward).sum()), float((occupancy * cost).sum())
+    return ConstrainedOptimum(value, spent, _policy_of(occupancy), occupancy, float(multiplier[0]))
+
+
+def _policy_of(occupancy: np.ndarray) -> np.ndarray:
+    """Uniform where nothing goes."""
     visits = occupancy.sum(1, keepdims=True)
     uniform = np.full_like(occupancy, 1.0 / occupancy.shape[1])
-    policy = np.where(visits > 1e-9, occupancy / np.maximum(visits, 1e-9), uniform)
-    value, spent = float((occupancy * reward).sum()), float((occupancy * cost).sum())
-    return ConstrainedOptimum(value, spent, policy, occupancy, multiplier)
+    return np.where(visits > 1e-9, occupancy / np.maximum(visits, 1e-9), uniform)
 
 
 def cost_range(mdp: TabularMDP) -> tuple[float, float]:
     """Lowest discounted cost of any policy, and the cost of one with the highest reward: limits in between bind."""
     reward, cost = _reward_and_cost(mdp)
-    cheapest, _ = _occupancy_program(mdp, -cost, cost, np.inf)
-    best, _ = _occupancy_program(mdp, reward, cost, np.inf)
+    cheapest, _ = _occupancy_program(mdp, -cost, cost[..., None], [np.inf])
+    best, _ = _occupancy_program(mdp, reward, cost[..., None], [np.inf])
     return float((cheapest * cost).sum()), float((best * cost).sum())
+
+
+def floor_optimum(mdp: TabularMDP, floor: Any) -> tuple[np.ndarray, np.ndarray]:
+    """`(returns [K], policy [S, A])`: the highest discounted sum of the first channel with the others at least `floor`.
+
+    Exactly, by the linear program of `constrained_optimum`, with `floor [K - 1]` for the discounted sums of the other
+    channels. Floors of minus infinity, or far below, do not bind.
+
+    Raises:
+      ValueError: if the reward has no channels, `floor` another number of them, or no policy reaches it.
+    """
+    _, R, _, _ = mdp.arrays()
+    check.require(R.ndim == 3, "shape of R", R.shape, "[S, A, K]")
+    floor = np.asarray(floor, np.float64)
+    check.require(floor.shape == (R.shape[2] - 1,), "floor", floor, f"{R.shape[2] - 1} numbers")
+    occupancy, _ = _occupancy_program(mdp, R[..., 0], -R[..., 1:], -floor)
+    if occupancy is None:
+        raise ValueError(f"floor must be attainable by some policy; got {floor!r}")
+    return np.einsum("sa,sak->k", occupancy, R), _policy_of(occupancy)
 
 
 def _reward_and_cost(mdp: TabularMDP) -> tuple[np.ndarray, np.ndarray]:
@@ -414,25 +469,29 @@ def _reward_and_cost(mdp: TabularMDP) -> tuple[np.ndarray, np.ndarray]:
     return R[..., 0], R[..., 1]
 
 
-def _occupancy_program(mdp: TabularMDP, reward: np.ndarray, cost: np.ndarray, limit: float) -> tuple[Any, float]:
-    """Occupancy `[S, A]` of the best policy within the limit (None: there is none), and the limit's multiplier."""
+def _occupancy_program(mdp: TabularMDP, reward: np.ndarray, cost: np.ndarray, limit: Any) -> tuple[Any, np.ndarray]:
+    """Occupancy `[S, A]` of the best policy within limits `[N]` of costs `[S, A, N]` (None: there is none), and the
+    multipliers `[N]` of the limits, which may be infinite."""
     from scipy.optimize import linprog
 
     P, _, _, rho0 = mdp.arrays()
     states, actions = reward.shape
     flow = np.repeat(np.eye(states), actions, axis=1) - mdp.gamma * P.reshape(states * actions, states).T
-    limited = np.isfinite(limit)
+    limit = np.asarray(limit, np.float64)
+    binds = np.isfinite(limit)
     result = linprog(
         -reward.ravel(),
-        A_ub=cost.reshape(1, -1) if limited else None,
-        b_ub=[limit] if limited else None,
+        A_ub=cost.reshape(states * actions, -1).T[binds] if binds.any() else None,
+        b_ub=limit[binds] if binds.any() else None,
         A_eq=flow,
         b_eq=rho0,
         method="highs",
     )
+    multiplier = np.zeros(len(limit))
     if result.status == 2:
-        return None, 0.0
+        return None, multiplier
     if result.status != 0:
         raise RuntimeError(f"linear program not solved: {result.message}")
-    multiplier = -float(result.ineqlin.marginals[0]) if limited else 0.0
+    if binds.any():
+        multiplier[binds] = -result.ineqlin.marginals
     return result.x.reshape(states, actions), multiplier

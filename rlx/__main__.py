@@ -5,6 +5,8 @@ usage: rlx COMMAND [options]
   rlx train ppo --env CartPole-v1 --total-steps 500000 --seeds 8 --out runs/first --learning-rate 1e-3
   rlx sweep ppo --env CartPole-v1 --over learning_rate=1e-4,1e-3 --seeds 8
   rlx eval runs/first --episodes 100
+  rlx collect runs/first --steps 100000 --out log.npz
+  rlx train iql --env CartPole-v1 --data log.npz --total-steps 20000
   rlx report runs/first runs/second
   rlx list
 
@@ -12,6 +14,7 @@ commands:
   train    train an algorithm with several seeds at once; the same command continues a run that was stopped
   sweep    train every combination of settings and seeds in one program
   eval     play fresh episodes with a trained policy
+  collect  play and keep the steps, for algorithms that learn from a log
   report   draw learning curves and tabulate the scores of one run or several
   list     name the algorithms and environments
 
@@ -52,7 +55,9 @@ ALGORITHMS = (
     "online_alignment",
     "directional_alignment",
 )  # modules of rlx.algos with `Config` and `make`
-OFFLINE = ("iql", "oppo", "offline_alignment")  # the same, but they learn from data, which only a program can give them
+LOGGED = ("iql", "td3_bc", "cql", "conditioned", "hiql")  # the same, but they learn from a log
+# and these from data that only a program can give them
+OFFLINE = ("recoil", "oppo", "offline_alignment")
 DEFAULT_CACHE = os.environ.get("JAX_COMPILATION_CACHE_DIR") or "~/.cache/rlx-jax"
 EVALUATIONS = 10  # in a run, where --eval-every does not say
 
@@ -105,7 +110,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(arguments: list[str]) -> None:
-    commands = {"train": _train, "sweep": _train, "eval": _evaluate, "report": _report, "list": _list}
+    commands = {
+        "train": _train,
+        "sweep": _train,
+        "eval": _evaluate,
+        "collect": _collect,
+        "report": _report,
+        "list": _list,
+    }
     if not arguments or arguments[0] in ("-h", "--help"):
         print(__doc__)
         return
@@ -129,8 +141,8 @@ def _train(command: str, arguments: list[str]) -> None:
     algorithm = arguments.pop(0) if arguments and not arguments[0].startswith("-") else None
     if algorithm in OFFLINE:
         raise UsageError(f"{algorithm} learns from data, which a program gives it: algos/{algorithm}.py says how")
-    if algorithm is not None and algorithm not in ALGORITHMS:
-        raise UsageError(_unknown("algorithm", algorithm, (*ALGORITHMS, *OFFLINE)))
+    if algorithm is not None and algorithm not in (*ALGORITHMS, *LOGGED):
+        raise UsageError(_unknown("algorithm", algorithm, (*ALGORITHMS, *LOGGED, *OFFLINE)))
     parser = _training_parser(command, algorithm)
     options, flags = parser.parse_known_args(arguments)
     if options.help:
@@ -142,6 +154,10 @@ def _train(command: str, arguments: list[str]) -> None:
         raise UsageError(f"{command} needs an algorithm: rlx {command} {'|'.join(ALGORITHMS)} ...")
     if options.env is None:
         raise UsageError(f"{command} needs an environment: --env NAME; `rlx list` has the names")
+    if algorithm in LOGGED and options.data is None:
+        raise UsageError(f"{algorithm} learns from a log: --data LOG.npz, which `rlx collect` makes of a run")
+    if algorithm in LOGGED and not Path(options.data).exists():
+        raise UsageError(f"--data {options.data}: no such file")
     if command == "sweep" and not options.over:
         raise UsageError("sweep needs values of a setting: --over learning_rate=1e-4,1e-3")
     _set_up_jax(options)
@@ -155,6 +171,7 @@ def _train(command: str, arguments: list[str]) -> None:
 
     program = Program(algorithm, options.env)
     make, env, env_params = program.load()
+    data = None if algorithm not in LOGGED else runtime.load_log(options.data, env, env_params)
     eval_every = options.eval_every
     if stored_description(out) is None:
         program.save(out)
@@ -175,6 +192,7 @@ def _train(command: str, arguments: list[str]) -> None:
         eval_every=eval_every,
         eval_episodes=options.eval_episodes,
         checkpoint_every=options.checkpoint_every,
+        data=data,
         progress=not options.quiet,
     )
 
@@ -189,9 +207,8 @@ def _training_parser(command: str, algorithm: str | None) -> Parser:
     """Options of `train` and `sweep`; flags that it does not know are settings of the algorithm."""
     parser = Parser(command, f"{algorithm or 'ALGORITHM'} --env NAME [options] [settings]", add_help=False)
     if algorithm is None:
-        parser.epilog = (
-            f"ALGORITHM is one of {', '.join(ALGORITHMS)}; `rlx {command} ppo --help` adds the settings of ppo"
-        )
+        known = ", ".join((*ALGORITHMS, *LOGGED))
+        parser.epilog = f"ALGORITHM is one of {known}; `rlx {command} ppo --help` adds the settings of ppo"
     add = parser.add_argument
     add("-h", "--help", action="store_true", help="show this")
     add("--env", metavar="NAME", help="environment, see `rlx list`")
@@ -206,8 +223,10 @@ def _training_parser(command: str, algorithm: str | None) -> Parser:
         metavar="N",
         type=_count,
         default=500_000,
-        help="environment steps of each seed (default 500000)",
+        help="environment steps of each seed (default 500000), or updates where there is a log",
     )
+    if algorithm in LOGGED:
+        add("--data", metavar="LOG.npz", help="the log to learn from, as of `rlx collect`")
     add("--seeds", metavar="N", type=_count, default=8, help="train the seeds 0 to N-1 (default 8)")
     add("--out", metavar="DIR", help="run directory (default runs/ALGORITHM-ENV); a run that is in it goes on")
     add(
@@ -351,10 +370,8 @@ def _evaluate(command: str, arguments: list[str]) -> None:
         policy = make(dataclasses.replace(config, **hyperparameters)).policy(state)
         return runtime.evaluate(policy, env, key, options.episodes, env_params=env_params, greedy=not options.sample)
 
-    swept = [name for name in members[0] if name != "seed"]
-    hyperparameters = {name: np.array([member[name] for member in members], np.float32) for name in swept}
     keys = jax.random.split(jax.random.key(options.seed), len(members))
-    played = jax.jit(jax.vmap(play))(state, hyperparameters, keys)
+    played = jax.jit(jax.vmap(play))(state, _hyperparameters(members), keys)
     returns = np.asarray(played.returns.mean(axis=1)).reshape(len(members), -1)
     channels = getattr(env, "reward_channels", ("reward",))
     names = ["return"] if len(channels) == 1 else [f"return/{channel}" for channel in channels]
@@ -362,6 +379,72 @@ def _evaluate(command: str, arguments: list[str]) -> None:
     columns |= {"length": played.lengths.mean(axis=1), "finished": played.finished.mean(axis=1)}
     title = f"{program} after update {update:,}, {options.episodes} episodes of each seed"
     _show_table(summarise(members, columns), title)
+
+
+def _hyperparameters(members: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Swept values, an entry for each member."""
+    import numpy as np
+
+    swept = [name for name in members[0] if name != "seed"]
+    return {name: np.array([member[name] for member in members], np.float32) for name in swept}
+
+
+# --- collect ---
+
+
+def _collect(command: str, arguments: list[str]) -> None:
+    parser = Parser(
+        command,
+        "RUN|--env NAME --steps N --out LOG.npz [options]",
+        description="Play with the last checkpoint of a run, or at random, and keep the steps as a log.",
+    )
+    add = parser.add_argument
+    add("run", metavar="RUN", type=Path, nargs="?", help="run directory, all of whose seeds play")
+    add("--env", metavar="NAME", help="without a run: the environment to act in at random")
+    add("--steps", metavar="N", type=_count, default=100_000, help="in all, rounded up (default 100000)")
+    add("--out", metavar="LOG.npz", type=Path, required=True, help="where to write")
+    add("--epsilon", metavar="P", type=float, default=0.0, help="probability of a random action (default 0)")
+    add("--greedy", action="store_true", help="take the policy's best action instead of drawing one")
+    add("--envs", metavar="N", type=_count, default=8, help="environments of each seed, side by side (default 8)")
+    add("--seed", metavar="N", type=int, default=0, help="of the episodes (default 0)")
+    _add_cache_options(parser)
+    options = parser.parse_all(arguments)
+    if (options.run is None) == (options.env is None):
+        raise UsageError("collect needs a run directory, or --env NAME to act at random; one of them")
+    if options.run is not None:
+        program = Program.of_run(options.run)
+
+    import jax
+    import jax.numpy as jnp
+    import numpy as np
+
+    from rlx import envs, runtime
+
+    _set_up_jax(options)
+    key = jax.random.key(options.seed)
+    how = dict(num_envs=options.envs, greedy=options.greedy, epsilon=options.epsilon)
+    if options.run is None:
+        env, env_params = envs.make(options.env)
+        steps = -(-options.steps // options.envs)
+        log = jax.jit(lambda: runtime.record(None, env, key, steps, env_params=env_params, num_envs=options.envs))()
+    else:
+        make, env, env_params = program.load()
+        config = runtime.restore_config(options.run, importlib.import_module(f"rlx.algos.{program.algorithm}").Config)
+        state, _, members = runtime.restore(options.run, make(config))
+        steps = -(-options.steps // (options.envs * len(members)))
+
+        def play(state: Any, hyperparameters: Any, key: Any) -> Any:
+            policy = make(dataclasses.replace(config, **hyperparameters)).policy(state)
+            return runtime.record(policy, env, key, steps, env_params=env_params, **how)
+
+        streams = jax.jit(jax.vmap(play, out_axes=1))(
+            state, _hyperparameters(members), jax.random.split(key, len(members))
+        )
+        log = jax.tree.map(lambda x: x.reshape(steps, -1, *x.shape[3:]), streams)
+    runtime.save_log(options.out, log)
+    ended = np.asarray(log.terminated | log.truncated).sum()
+    mean = float(jnp.mean(log.reward))
+    print(f"{log.terminated.size:,} steps, {ended:,} episodes ended; mean reward {mean:.4g}: {options.out}")
 
 
 # --- report ---
@@ -411,10 +494,11 @@ def _list(command: str, arguments: list[str]) -> None:
 
     from rlx import envs
 
-    width = max(map(len, (*ALGORITHMS, *OFFLINE)))
+    width = max(map(len, (*ALGORITHMS, *LOGGED, *OFFLINE)))
     for title, algorithms in (
         ("algorithms", ALGORITHMS),
-        ("algorithms that learn from data, in programs", OFFLINE),
+        ("algorithms that learn from a log", LOGGED),
+        ("algorithms that learn from other data, in programs", OFFLINE),
     ):
         print(title)
         for name in algorithms:

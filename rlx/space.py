@@ -29,6 +29,7 @@ ACTION_MASK = "action_mask"
 PREFERENCE = "preference"
 SKILL = "skill"
 STOCK = "stock"
+GOAL = "goal"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -19,7 +19,7 @@ import numpy as np
 import pytest
 
 from rlx import envs, runtime
-from rlx.__main__ import ALGORITHMS, OFFLINE, main
+from rlx.__main__ import ALGORITHMS, LOGGED, OFFLINE, main
 from rlx.algos import ppo
 from rlx.runtime.table import Table
 
@@ -96,6 +96,31 @@ def test_eval_plays_the_trained_policies(trained, capsys):
     np.testing.assert_allclose([float(mean.replace(",", "")) for _, mean in rows], expected, rtol=1e-3)
 
 
+def test_a_log_is_collected_and_learned_from(trained, tmp_path, capsys):
+    out, _ = trained
+    path = tmp_path / "log.npz"
+    assert say(capsys, "collect", out, "--steps", 200, "--envs", 2, "--epsilon", 0.5, "--out", path)[0] == 0
+    env, env_params = envs.make("rlx/corridor-5")
+    log = runtime.load_log(path, env, env_params)
+    assert log.terminated.shape == (17, 12)  # 200 steps of 6 members with 2 environments each, rounded up
+    algorithm = ppo.make(SMALL_CONFIG, env, env_params)
+    last = jax.tree.map(lambda x: x[-1], runtime.restore(out, algorithm).state)
+    key = jax.random.split(jax.random.key(0), 6)[-1]
+    own = runtime.record(
+        algorithm.policy(last), env, key, 17, num_envs=2, env_params=env_params, epsilon=0.5, greedy=False
+    )
+    np.testing.assert_array_equal(log.action[:, -2:], own.action)
+
+    run = ["train", "iql", "--env", "rlx/corridor-5", "--seeds", 2, "--out", tmp_path / "run", "--hidden", 8]
+    run += ["--total-steps", 20, "--eval-episodes", 4, "--quiet"]
+    assert say(capsys, *run, "--data", path)[0] == 0
+    assert Table.read(tmp_path / "run" / "metrics.csv")["step"][-1] == 20
+    assert say(capsys, "collect", "--env", "rlx/corridor-5", "--steps", 64, "--out", path)[0] == 0
+    code, _, error = say(capsys, *run, "--data", path)
+    assert code == 1
+    assert "data: " in error
+
+
 def test_report_of_two_runs(trained, tmp_path, capsys):
     out, _ = trained
     code, printed, _ = say(capsys, "report", out, out, "--out", tmp_path / "both")
@@ -156,10 +181,13 @@ TRAIN = ["train", "ppo", "--env", "CartPole-v1"]
     ("words", "message"),
     [
         (["trian"], "unknown command 'trian'; did you mean train?"),
-        (["frobnicate"], "unknown command 'frobnicate'; known: train, sweep, eval, report, list"),
+        (["frobnicate"], "unknown command 'frobnicate'; known: train, sweep, eval, collect, report, list"),
         (["train", "pppo"], "unknown algorithm 'pppo'; did you mean ppo"),
         (["train"], "train needs an algorithm"),
-        (["train", "iql"], "iql learns from data, which a program gives it"),
+        (["train", "oppo"], "oppo learns from data, which a program gives it"),
+        (["train", "iql", "--env", "rlx/corridor-5"], "iql learns from a log: --data LOG.npz"),
+        (["train", "iql", "--env", "rlx/corridor-5", "--data", "nowhere.npz"], "--data nowhere.npz: no such file"),
+        (["collect", "--out", "log.npz"], "a run directory, or --env NAME"),
         (["train", "ppo"], "train needs an environment"),
         (["train", "ppo", "--env", "CartPole-v2"], "no environment named 'CartPole-v2'; nearest: CartPole-v1"),
         ([*TRAIN, "--learning-rat", "1"], "unknown option '--learning-rat'; did you mean --learning-rate?"),
@@ -237,8 +265,8 @@ def test_list_names_everything(capsys):
 def test_every_algorithm_is_on_the_command_line():
     modules = {path.stem for path in (ROOT / "algos").glob("*.py") if "\ndef make(" in path.read_text()}
     over_functions = {"map_elites", "novelty_search"}  # they score solutions, and play no environment
-    assert modules == {*ALGORITHMS, *OFFLINE, *over_functions}
-    for name in ALGORITHMS:
+    assert modules == {*ALGORITHMS, *LOGGED, *OFFLINE, *over_functions}
+    for name in (*ALGORITHMS, *LOGGED):
         assert dataclasses.is_dataclass(importlib.import_module(f"rlx.algos.{name}").Config)
 
 

@@ -102,7 +102,7 @@ def one(seed: Array, steps: int) -> dict[str, Array]:
             batch_size=BATCH * STEPS,
             learning_rate=LEARNING_RATE,
             inverse_temperature=inverse_temperature,  # type: ignore[arg-type]
-            expectile=EXPECTILE,
+            level=EXPECTILE,
             discount=DISCOUNT,
             hidden=HIDDEN,
         )

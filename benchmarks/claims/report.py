@@ -25,6 +25,7 @@ MACHINERY = (
     "arms",
     "claim",
     "descent",
+    "goal_maze",
     "point_maze",
     "report",
     "reward_model",

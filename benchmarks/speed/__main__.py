@@ -1,4 +1,4 @@
-"""Time rlx against rejax, brax's own PPO and the limit, in one interleaved run:
+"""Time rlx against rejax, brax's own PPO, PyTorch and the limit, in one interleaved run:
 
   python -m benchmarks.speed                       everything, five rounds; writes RESULTS.md and results.json here
   python -m benchmarks.speed --only narrow wide    some workloads
@@ -14,7 +14,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import subprocess
 import sys
+import tempfile
+from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.environment import ROOT, run_worker
@@ -24,7 +27,9 @@ from benchmarks.speed.workloads import SIDES, WORKLOADS, Workload
 FOLDER = ROOT / "benchmarks" / "speed"
 
 
-def run_side(workload: Workload, side: str, *, device: str, cores: list[int], quick: bool) -> dict[str, Any]:
+def run_side(
+    workload: Workload, side: str, *, device: str, cores: list[int], quick: bool, log: Path | None = None
+) -> dict[str, Any]:
     """One measurement in a process of its own: its result, or `{"error": line}`."""
     module, peer, options = SIDES[side]
     spec = {"devices": 1, **dict(options)}
@@ -36,6 +41,7 @@ def run_side(workload: Workload, side: str, *, device: str, cores: list[int], qu
         "updates": max(1, workload.updates // 100) if quick else workload.updates,
         "device": device,
         "cores": cores[: spec["devices"]],
+        "log": str(log),
     }
     return run_worker(module, peer, spec)
 
@@ -45,17 +51,27 @@ def measure(
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """Results `[workload][side][round]`. A side that failed is not run again."""
     results: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for name in names:
-        workload = WORKLOADS[name]
-        results[name] = {side: [] for side in workload.sides}
-        for number in range(rounds):
-            for side in workload.sides:
-                if any("error" in result for result in results[name][side]):
-                    continue
-                result = run_side(workload, side, device=device, cores=cores, quick=quick)
-                results[name][side].append(result)
-                print(f"{name} round {number + 1} {side}: {report.line(result)}", file=sys.stderr, flush=True)
+    with tempfile.TemporaryDirectory() as folder:
+        for name in names:
+            workload = WORKLOADS[name]
+            log = Path(folder) / f"{name}.npz"
+            if workload.log_steps:
+                collect(workload, log)
+            results[name] = {side: [] for side in workload.sides}
+            for number in range(rounds):
+                for side in workload.sides:
+                    if any("error" in result for result in results[name][side]):
+                        continue
+                    result = run_side(workload, side, device=device, cores=cores, quick=quick, log=log)
+                    results[name][side].append(result)
+                    print(f"{name} round {number + 1} {side}: {report.line(result)}", file=sys.stderr, flush=True)
     return results
+
+
+def collect(workload: Workload, path: Path) -> None:
+    """The log of a workload that learns from one."""
+    words = ["collect", "--env", workload.env, "--steps", str(workload.log_steps), "--out", str(path)]
+    subprocess.run([sys.executable, "-m", "rlx", *words], check=True, cwd=ROOT, stdout=sys.stderr)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -21,6 +21,9 @@ SIDES = {
     "rlx, 2 devices": Side("benchmarks.speed.own", options=(("driver", "train"), ("devices", 2))),
     "rejax": Side("benchmarks.speed.peers.time_rejax", "rejax"),
     "brax": Side("benchmarks.speed.peers.time_brax", "brax"),
+    "rlx, seeds by vmap": Side("benchmarks.speed.offline", options=(("seeds_by", "vmap"),)),
+    "rlx, one by one": Side("benchmarks.speed.offline", options=(("seeds_by", "turns"),)),
+    "PyTorch, one by one": Side("benchmarks.speed.peers.time_torch", "torch"),
     "environment": Side("benchmarks.speed.limit", options=(("part", "environment"),)),
     "network": Side("benchmarks.speed.limit", options=(("part", "network"),)),
 }
@@ -37,10 +40,14 @@ class Workload:
     updates: int  # for each seed
     sides: tuple[str, ...] = ("rlx", "rejax", "environment", "network")
     seeds: int = 1
+    log_steps: int = 0  # of random actions, in the log to learn from; then an update is one gradient step
+    score: str = "return"
 
     @property
     def steps(self) -> int:
-        """Environment steps over all seeds."""
+        """Environment steps over all seeds, or gradient steps with a log."""
+        if self.log_steps:
+            return self.updates * self.seeds
         return self.updates * self.settings["num_envs"] * self.settings["num_steps"] * self.seeds
 
 
@@ -79,6 +86,14 @@ BREAKOUT = {
     "layer_norm": True,
     "activation": "relu",
 }
+IQL = {
+    "learning_rate": 3e-4,
+    "discount": 0.99,
+    "tau": 0.005,
+    "level": 0.7,
+    "inverse_temperature": 3.0,
+}
+OFFLINE_SIDES = ("rlx, seeds by vmap", "rlx, one by one", "PyTorch, one by one")
 CARTPOLE = "CartPole-v1"
 WORKLOADS = {
     "narrow": Workload(
@@ -125,5 +140,27 @@ WORKLOADS = {
         PENDULUM,
         39,
         ("rlx", "brax", "environment", "network"),
+    ),
+    "offline": Workload(
+        "IQL, 100,000 logged steps of CartPole, 32 seeds, 64-64 networks, batches of 64",
+        "iql",
+        CARTPOLE,
+        {**IQL, "hidden": (64, 64), "batch_size": 64},
+        300,
+        OFFLINE_SIDES,
+        seeds=32,
+        log_steps=100_000,
+        score="critics' loss",
+    ),
+    "offline-wide": Workload(
+        "The same, 256-256 networks, batches of 256",
+        "iql",
+        CARTPOLE,
+        {**IQL, "hidden": (256, 256), "batch_size": 256},
+        40,
+        OFFLINE_SIDES,
+        seeds=32,
+        log_steps=100_000,
+        score="critics' loss",
     ),
 }

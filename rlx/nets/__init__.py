@@ -13,7 +13,6 @@ __all__ = [
     "QuantileNetwork",
     "Torso",
     "ValueHead",
-    "fixed_levels",
     "prepare",
     "value_head",
     "vector_size",

@@ -26,9 +26,7 @@ class ValueHead(NamedTuple):
     """A kind of value estimate of M numbers; `...` is what there is one of them for (states, actions, channels)."""
 
     size: int  # M
-    levels: (
-        Any  # array [M] if the numbers are quantiles of the return: at which levels, where none are drawn; else None
-    )
+    levels: Any  # [M], at which the numbers are quantiles of the return where no others are drawn; None: they are not
     value: Callable[[jax.Array], jax.Array]  # [..., M] -> [...], the expected return
     # (reward [...], discount [...], numbers of the next state and action [..., M]) -> what is to be learned, stopped;
     # None: the scalar `r + discount value`, which the caller may form as it likes

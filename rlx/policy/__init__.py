@@ -1,6 +1,13 @@
 """Kernels that improve a policy: surrogates, divergences, entropies, actor-critic losses, direct alignment."""
 
-from rlx.policy.actor_critic import awr_weights, sac_policy_loss, sac_temperature_loss, smooth_action
+from rlx.policy.actor_critic import (
+    awr_weights,
+    sac_policy_loss,
+    sac_temperature_loss,
+    smooth_action,
+    td3_bc_loss,
+    tscac_weights,
+)
 from rlx.policy.alignment import (
     aot_loss,
     bco_loss,
@@ -17,23 +24,13 @@ from rlx.policy.alignment import (
     value_bias_term,
 )
 from rlx.policy.behaviour_tree import BehaviourTree, bt_mutate, bt_random, bt_size, bt_splice, bt_tick
+from rlx.policy.conditioned import mi_energy_bound, select_future
 from rlx.policy.diffusion import d3po_loss, denoise_log_prob, diffusion_dpo_loss, user_embedding
-from rlx.policy.distribution import (
-    categorical_entropy,
-    categorical_kl,
-    gaussian_entropy,
-    gaussian_kl,
-    tanh_log_det,
-)
+from rlx.policy.distribution import categorical_entropy, categorical_kl, gaussian_entropy, gaussian_kl, tanh_log_det
 from rlx.policy.distribution_matching import f_dpg_loss, fit_gdc, log_partition
 from rlx.policy.gflownet import order_loss_pair, order_loss_pareto, tb_log_reward
 from rlx.policy.link import link_loss, link_prob
-from rlx.policy.metric import (
-    length_controlled_win_rate,
-    length_report,
-    objective_mismatch,
-    rank_correlation,
-)
+from rlx.policy.metric import length_controlled_win_rate, length_report, objective_mismatch, rank_correlation
 from rlx.policy.nash import duality_gap, geometric_reference, mixture_logits, nash_md_loss, nash_step, win_rate
 from rlx.policy.objectives import combine_heads, modpo_loss, multi_head_dpo_loss
 from rlx.policy.pairs import anchored_future_pairs, best_worst_pair, drop_key_tokens, label_pair
@@ -92,6 +89,7 @@ __all__ = [
     "link_loss",
     "link_prob",
     "log_partition",
+    "mi_energy_bound",
     "mixture_logits",
     "modpo_loss",
     "multi_head_dpo_loss",
@@ -112,6 +110,7 @@ __all__ = [
     "reward_difference_loss",
     "sac_policy_loss",
     "sac_temperature_loss",
+    "select_future",
     "sequence_log_prob",
     "sequence_policy_loss",
     "sequence_score",
@@ -119,9 +118,11 @@ __all__ = [
     "smooth_action",
     "tanh_log_det",
     "tb_log_reward",
+    "td3_bc_loss",
     "token_log_prob",
     "top_k_entropy",
     "top_k_mass",
+    "tscac_weights",
     "user_embedding",
     "value_bias_term",
     "win_rate",

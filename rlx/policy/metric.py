@@ -38,10 +38,11 @@ class Mismatch(NamedTuple):
     peak_gap: Array  # [R] gold reward at its peak, less that where the proxy is at its own
 
 
-def rank_correlation(first: Array, second: Array) -> Array:
+def rank_correlation(first: Array, second: Array, mask: Array | None = None) -> Array:
     """Spearman's rank correlation: that of the ranks, equal values sharing the mean of theirs.
 
-    Shapes: `[..., N]` twice -> `[...]`; 0 where one of them is constant. Nothing is differentiated.
+    Shapes: `[..., N]` twice, bool `[..., N]` (which of them count) -> `[...]`; 0 where one of them is constant. Nothing
+    is differentiated.
 
     >>> rank_correlation(jnp.array([1.0, 2.0, 9.0]), jnp.array([3.0, 1.0, 0.0])).item()
     -1.0
@@ -51,9 +52,10 @@ def rank_correlation(first: Array, second: Array) -> Array:
 
     Source: Spearman, "The Proof and Measurement of Association between Two Things" (1904).
     """
-    check.same_shape(first=first, second=second)
+    mask = jnp.ones(jnp.shape(first), bool) if mask is None else jnp.asarray(mask, bool)
+    check.same_shape(first=first, second=second, mask=mask)
     check.require(jnp.ndim(first) >= 1, "first", jnp.shape(first), "of shape [..., N]")
-    x, y = (_centred_ranks(jax.lax.stop_gradient(jnp.asarray(a))) for a in (first, second))
+    x, y = (_centred_ranks(jax.lax.stop_gradient(jnp.asarray(a)), mask) for a in (first, second))
     scale = jnp.sqrt(jnp.sum(x * x, -1) * jnp.sum(y * y, -1))
     return (jnp.sum(x * y, -1) / jnp.where(scale > 0, scale, 1)).astype(_float(first))
 
@@ -167,8 +169,8 @@ def _float(x: Array) -> jnp.dtype:
     return dtype if jnp.issubdtype(dtype, jnp.floating) else jnp.dtype(jnp.float32)
 
 
-def _centred_ranks(x: jax.Array) -> jax.Array:
-    """Twice the ranks, less their mean."""
-    below = jnp.sum(x[..., None, :] < x[..., :, None], axis=-1)
-    above = jnp.sum(x[..., None, :] > x[..., :, None], axis=-1)
-    return (below - above).astype(jnp.promote_types(jnp.result_type(x), jnp.float32))
+def _centred_ranks(x: jax.Array, mask: jax.Array) -> jax.Array:
+    """Twice the ranks among those of the mask, less their mean; 0 for the others."""
+    below = jnp.sum((x[..., None, :] < x[..., :, None]) & mask[..., None, :], axis=-1)
+    above = jnp.sum((x[..., None, :] > x[..., :, None]) & mask[..., None, :], axis=-1)
+    return jnp.where(mask, below - above, 0).astype(jnp.promote_types(jnp.result_type(x), jnp.float32))

@@ -18,9 +18,16 @@ if TYPE_CHECKING:
     from rlx.runtime.elites import plot_archive as plot_archive
     from rlx.runtime.evaluation import Evaluation as Evaluation
     from rlx.runtime.evaluation import evaluate as evaluate
+    from rlx.runtime.evaluation import scripted as scripted
     from rlx.runtime.front import front_table as front_table
     from rlx.runtime.front import plot_front as plot_front
     from rlx.runtime.front import plot_hypervolume as plot_hypervolume
+    from rlx.runtime.log import check_log as check_log
+    from rlx.runtime.log import load_log as load_log
+    from rlx.runtime.log import load_minari as load_minari
+    from rlx.runtime.log import log_of_episodes as log_of_episodes
+    from rlx.runtime.log import record as record
+    from rlx.runtime.log import save_log as save_log
     from rlx.runtime.mesh import data_parallel as data_parallel
     from rlx.runtime.mesh import make_mesh as make_mesh
     from rlx.runtime.nonfinite import NonFiniteError as NonFiniteError
@@ -46,19 +53,26 @@ _MODULE_OF = {
     "Table": "table",
     "TensorBoard": "sinks",
     "WandB": "sinks",
+    "check_log": "log",
     "data_parallel": "mesh",
     "evaluate": "evaluation",
     "fit": "driver",
     "front_table": "front",
+    "load_log": "log",
+    "load_minari": "log",
     "load_reward": "reward_file",
+    "log_of_episodes": "log",
     "make_mesh": "mesh",
     "plot_archive": "elites",
     "plot_front": "front",
     "plot_frontier": "comparison",
     "plot_hypervolume": "front",
+    "record": "log",
     "restore": "restoration",
     "restore_config": "restoration",
+    "save_log": "log",
     "save_reward": "reward_file",
+    "scripted": "evaluation",
     "sweep": "driver",
     "train": "driver",
     "win_rate_table": "comparison",

@@ -20,7 +20,7 @@ from rlx.runtime.loop import Between, Loop
 from rlx.runtime.mesh import any_process, barrier, make_mesh
 from rlx.runtime.population import Population
 from rlx.runtime.progress import Progress
-from rlx.runtime.run import FORMAT, Run, RunDirectory, RunError, as_json, stored_description
+from rlx.runtime.run import FORMAT, Run, RunDirectory, RunError, as_json, digest, stored_description
 from rlx.runtime.schedule import make_schedule
 from rlx.runtime.sinks import Sink
 from rlx.types import Algorithm, Environment, PyTree
@@ -79,7 +79,7 @@ def fit(
       resume: whether a run in `out` may be continued; otherwise it is an error.
       on_nonfinite: "stop" raises `NonFiniteError` at the end of the chunk and saves nothing of it; "mark" goes on as
         long as a member is finite, and says which are not in the column `diverged`.
-      data: passed to every update (a log, a preference set).
+      data: passed to every update (a log, a preference set). A resume with other data is an error.
       progress: whether to show progress, on standard error.
       sinks: where else rows go, see `rlx.runtime.sinks`; they are closed at the end.
       between: called on the host with the state, the number of updates done and a function that tells whether to stop,
@@ -283,6 +283,8 @@ def _drive(
         "on_nonfinite": on_nonfinite,
         "state": learner.types(),
     }
+    if data is not None:
+        description["data"] = digest(data)
     if fronts is not None:
         description["reference_point"] = fronts.ref
     with contextlib.ExitStack() as stack:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from rlx.types import Environment, Policy
+from rlx.types import Environment, Policy, PyTree
 
 UNBOUNDED_STEPS = 10_000  # bound for environments whose parameters have no time limit
 
@@ -19,6 +20,11 @@ class Evaluation(NamedTuple):
     lengths: jax.Array  # int32 [E]: steps taken
     finished: jax.Array  # bool [E]: the episode ended within the bound
     visits: jax.Array | None = None  # int32 [n, m]: steps of all episodes that led to each cell of the map
+
+
+def scripted(act: Callable[[jax.Array, PyTree], jax.Array]) -> Policy:
+    """A policy without memory from a function of a key and observations `[B, ...]` that gives actions `[B, ...]`."""
+    return Policy(lambda batch_size: (), lambda key, obs, memory, reset, greedy=False: (act(key, obs), memory))
 
 
 def evaluate(

@@ -104,7 +104,6 @@ class Learner:
 
     def heat_map(self, state: PyTree) -> HeatMap:
         """The archive of every member, on the host."""
-
         return self.population.on_host(self._heat_map((state, self._identity[1]), ()))
 
 

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from rlx import check
 from rlx.types import Environment, Mean, Transition
 
 
@@ -91,6 +92,41 @@ def rollout(
         return after, Transition(batch.obs, action, log_prob, s.reward, s.terminated, s.truncated, s.next_obs)
 
     return jax.lax.scan(step, batch, jax.random.split(key, num_steps))
+
+
+def truncated_rollout(
+    dynamics: Callable[[jax.Array, Any, jax.Array], tuple[Any, jax.Array, jax.Array]],
+    key: jax.Array,
+    obs: Any,
+    num_steps: int,
+    act: Callable[[jax.Array, Any], jax.Array],
+) -> tuple[Transition, jax.Array]:
+    """Roll a model from given states for a few steps: `[num_steps, B]`, and which of the steps are real, bool.
+
+    `dynamics(key, obs, action) -> next_obs, reward, terminated` of a batch. The last steps are truncated, not
+    terminated: values go on beyond them, in states that no step starts from if the starts are always the same
+    (`rlx.value.edge_of_reach`). Steps after the end of an episode are not real. Run it with a backward model to make
+    ways that lead to the starts.
+
+    Raises:
+      ValueError: for a number of steps below 1.
+    """
+    check.count("num_steps", num_steps)
+
+    def step(carry: tuple[Any, jax.Array], key: jax.Array) -> tuple[tuple[Any, jax.Array], Any]:
+        obs, going = carry
+        act_key, model_key = jax.random.split(key)
+        action = act(act_key, obs)
+        next_obs, reward, terminated = dynamics(model_key, obs, action)
+        return (next_obs, going & ~terminated), (obs, action, reward, terminated, next_obs, going)
+
+    going = jnp.ones(jax.tree.leaves(obs)[0].shape[0], bool)
+    _, (states, action, reward, terminated, next_obs, valid) = jax.lax.scan(
+        step, (obs, going), jax.random.split(key, num_steps)
+    )
+    last = (jnp.arange(num_steps) == num_steps - 1)[:, None]
+    steps = Transition(states, action, jnp.zeros(valid.shape), reward, terminated, last & ~terminated, next_obs)
+    return steps, valid
 
 
 def next_values(

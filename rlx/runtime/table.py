@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -108,9 +109,16 @@ def _line(cells: Iterable[str]) -> str:
 
 def replace_file(path: Path, text: str) -> None:
     """Write a file so that at every moment, also after a kill or on a full disk, the old or the new text is there."""
+    with replacing(path) as file:
+        file.write(text.encode())
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that takes the place of `path` once it is complete; not if there is an exception."""
     temporary = path.with_name(path.name + ".tmp")
-    with open(temporary, "w", newline="") as file:
-        file.write(text)
+    with open(temporary, "wb") as file:
+        yield file
         file.flush()
         os.fsync(file.fileno())
     os.replace(temporary, path)

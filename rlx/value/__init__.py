@@ -1,6 +1,6 @@
 """Kernels that estimate values: returns, losses, targets, distributions, transforms, and exact tabular answers."""
 
-from rlx.value.conservative import cql_penalty
+from rlx.value.conservative import cql_penalty, edge_of_reach, ensemble_diversity_loss
 from rlx.value.distributional import (
     categorical_loss,
     categorical_mean,
@@ -14,10 +14,25 @@ from rlx.value.distributional import (
     quantile_midpoints,
     two_hot,
 )
+from rlx.value.dual import dual_weights, f_conjugate, recoil_q_loss
 from rlx.value.generalised import envelope_target, gpi_action
+from rlx.value.goal import (
+    directional_reward,
+    episode_end,
+    gc_value_loss,
+    goal_advantage,
+    goal_target,
+    hilbert_value,
+    multilinear_value,
+    option_end,
+    relabel_goals,
+    relabel_prob,
+)
+from rlx.value.guided import SearchResult, lookahead_search, value_guided_logits
 from rlx.value.loss import clipped_value_loss, implicit_max_loss, td_loss
 from rlx.value.pareto import convex_coverage_set, pareto_value_iteration
 from rlx.value.planning import soft_policy_iteration
+from rlx.value.progress import progress_weights, shuffled_progress_batch, value_order_correlation
 from rlx.value.returns import (
     gae,
     lambda_returns,
@@ -31,11 +46,37 @@ from rlx.value.returns import (
 from rlx.value.robust import iwocs, robust_value_iteration
 from rlx.value.smdp import dispatch_scores, matching, reposition_logits, smdp_reward, smdp_target
 from rlx.value.stock import cvar_stock, statistical_utility, stock_greedy, stock_quantile_target, stock_update
-from rlx.value.tabular import occupancy, policy_evaluation, soft_value_iteration, successor_measure, value_iteration
-from rlx.value.target import dueling, greedy_action, q_target, soft_value, take_action, twin_min_target
+from rlx.value.successor import (
+    forward_backward_loss,
+    indicator_bias_loss,
+    orthonormality_loss,
+    project_nearest,
+    proto_value_loss,
+    random_indicator,
+    task_vector,
+)
+from rlx.value.tabular import (
+    occupancy,
+    policy_evaluation,
+    soft_value_iteration,
+    step_distances,
+    successor_measure,
+    value_iteration,
+)
+from rlx.value.target import (
+    dueling,
+    greedy_action,
+    inverse_bellman_reward,
+    q_target,
+    soft_value,
+    take_action,
+    twin_min_target,
+)
+from rlx.value.transductive import nearest_anchor, transductive_features
 from rlx.value.transform import signed_hyperbolic, signed_parabolic, symexp, symlog
 
 __all__ = [
+    "SearchResult",
     "categorical_loss",
     "categorical_mean",
     "categorical_project",
@@ -47,30 +88,56 @@ __all__ = [
     "cql_penalty",
     "cvar",
     "cvar_stock",
+    "directional_reward",
     "dispatch_scores",
+    "dual_weights",
     "dueling",
+    "edge_of_reach",
+    "ensemble_diversity_loss",
     "envelope_target",
+    "episode_end",
+    "f_conjugate",
+    "forward_backward_loss",
     "gae",
+    "gc_value_loss",
+    "goal_advantage",
+    "goal_target",
     "gpi_action",
     "greedy_action",
+    "hilbert_value",
     "hl_gauss",
     "implicit_max_loss",
+    "indicator_bias_loss",
+    "inverse_bellman_reward",
     "iwocs",
     "lambda_returns",
+    "lookahead_search",
     "matching",
+    "multilinear_value",
     "n_step_returns",
+    "nearest_anchor",
     "occupancy",
     "off_policy_returns",
+    "option_end",
+    "orthonormality_loss",
     "pareto_value_iteration",
     "policy_evaluation",
+    "progress_weights",
+    "project_nearest",
+    "proto_value_loss",
     "q_lambda",
     "q_target",
     "quantile_huber_loss",
     "quantile_midpoints",
+    "random_indicator",
+    "recoil_q_loss",
+    "relabel_goals",
+    "relabel_prob",
     "reposition_logits",
     "retrace",
     "returns_to_go",
     "robust_value_iteration",
+    "shuffled_progress_batch",
     "signed_hyperbolic",
     "signed_parabolic",
     "smdp_reward",
@@ -79,6 +146,7 @@ __all__ = [
     "soft_value",
     "soft_value_iteration",
     "statistical_utility",
+    "step_distances",
     "stock_greedy",
     "stock_quantile_target",
     "stock_update",
@@ -86,9 +154,13 @@ __all__ = [
     "symexp",
     "symlog",
     "take_action",
+    "task_vector",
     "td_loss",
+    "transductive_features",
     "twin_min_target",
     "two_hot",
+    "value_guided_logits",
     "value_iteration",
+    "value_order_correlation",
     "vtrace",
 ]

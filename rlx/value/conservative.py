@@ -1,8 +1,9 @@
-"""Pessimism about actions that the data does not hold."""
+"""Pessimism about actions and states that the data does not hold."""
 
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 
 from rlx import check
 
@@ -40,3 +41,74 @@ def cql_penalty(
         check.same_shape(q=q, log_prob=log_prob)
         score = score - jax.lax.stop_gradient(log_prob)
     return temperature * jax.nn.logsumexp(score, axis=-1) - q_data
+
+
+def ensemble_diversity_loss(gradient: jax.Array) -> jax.Array:
+    """How alike the critics of an ensemble are in which actions they favour: lower is more diverse.
+
+        sum_{i != j} cos(g_i, g_j) / (N - 1),   g_i = d Q_i(s, a) / d a
+
+    Added to the critics' loss it keeps them from agreeing off the data, so that their minimum is pessimistic with fewer
+    members. N for identical members, 0 for orthogonal ones, at least `- N / (N - 1)`.
+
+    Shapes: `gradient` `[N, ..., D]`, of each member at a logged action -> `[...]`. Differentiated: `gradient`, that is
+    twice through the critics. A gradient of zero has no direction and counts as orthogonal to all. With D = 1 cosines
+    are signs, and nothing is learned from them.
+
+    Usual mistake: gradients with respect to parameters, or of the ensemble's minimum, which belongs to one member.
+
+    >>> import jax.numpy as jnp
+    >>> float(ensemble_diversity_loss(jnp.array([[1.0, 0.0], [2.0, 0.0], [0.0, 3.0]])))
+    1.0
+
+    Raises:
+      ValueError: for a rank below 2, or fewer than two members.
+
+    Source: An et al., "Uncertainty-Based Offline Reinforcement Learning with Diversified Q-Ensemble" (2021).
+    """
+    gradient = jnp.asarray(gradient)
+    allowed = "[N, ..., D] with N >= 2"
+    check.require(gradient.ndim >= 2 and gradient.shape[0] >= 2, "the shape of gradient", gradient.shape, allowed)
+    square = jnp.sum(jnp.square(gradient), -1, keepdims=True)
+    known = square > 0
+    unit = jnp.where(known, gradient * jax.lax.rsqrt(jnp.where(known, square, 1.0)), 0.0)
+    alike = jnp.sum(jnp.square(unit.sum(0)), -1) - jnp.sum(jnp.square(unit), (0, -1))
+    return alike / (gradient.shape[0] - 1)
+
+
+def edge_of_reach(
+    state: jax.Array, next_state: jax.Array, num_states: int, bootstrapped: jax.Array | None = None
+) -> jax.Array:
+    """The states at the edge of what a data set reaches: their value is a target, and nothing ever corrects it.
+
+        edge(x) = 1[x in {next_state}] 1[x not in {state}]
+
+    In rollouts of k steps in a model these are the states that only a last step leads to. Whatever their values are,
+    the maximum over actions takes the errors upwards and backups carry them into the data, with a perfect model too.
+
+    Shapes: `state`, `next_state` int `[...]`, the two ends of each transition (cells, where states are continuous);
+    `bootstrapped` bool `[...]`, False where the next state's value is not used (terminated) -> bool `[num_states]`.
+    Indices outside of the range are left out.
+
+    Usual mistake: to call steps terminal where a rollout was cut; then there is no edge, and no value beyond it either.
+
+    >>> import jax.numpy as jnp
+    >>> edge_of_reach(jnp.array([0, 1, 1]), jnp.array([1, 0, 2]), 4).tolist()
+    [False, False, True, False]
+
+    Raises:
+      ValueError: for shapes that differ, a number of states below 1, or `bootstrapped` that is not boolean.
+
+    Source: Sims et al., "The Edge-of-Reach Problem in Offline Model-Based Reinforcement Learning" (2024).
+    """
+    check.count("num_states", num_states)
+    check.same_shape(state=state, next_state=next_state)
+    used = jnp.ones(jnp.shape(state), bool) if bootstrapped is None else jnp.asarray(bootstrapped)
+    check.same_shape(state=state, bootstrapped=used)
+    check.require(used.dtype == jnp.bool_, "bootstrapped", used.dtype, "boolean")
+    state, next_state = (
+        jnp.where((x >= 0) & (x < num_states), x, num_states).ravel() for x in (jnp.asarray(state), next_state)
+    )
+    none = jnp.zeros(num_states, bool)
+    reached = none.at[next_state].max(used.ravel(), mode="drop")
+    return reached & ~none.at[state].set(True, mode="drop")

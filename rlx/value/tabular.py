@@ -136,6 +136,30 @@ def occupancy(transition: ArrayLike, discount: ArrayLike, policy: ArrayLike, ini
     return (initial @ successor_measure(transition, discount, policy))[:, None] * policy
 
 
+def step_distances(transition: ArrayLike) -> Matrix:
+    """Fewest steps from each state to each other one that could be taken by luck and choice together, `[S, S]`.
+
+    Breadth first, over all that has a probability above 0; infinite where there is no way. Where dynamics are
+    deterministic, the best goal-conditioned value is `-(1 - gamma^d) / (1 - gamma)`.
+
+    >>> step_distances([[[0.0, 1.0]], [[0.0, 1.0]]]).tolist()
+    [[0.0, 1.0], [inf, 0.0]]
+
+    Raises:
+      ValueError: for shapes that do not fit, or probabilities that do not sum to 1.
+
+    Source: Moore, "The Shortest Path through a Maze" (1959).
+    """
+    step = discounted_transition(transition, 1.0).max(1) > 0
+    distance = np.where(np.eye(len(step), dtype=bool), 0.0, np.inf)
+    frontier, steps = np.eye(len(step), dtype=bool), 0
+    while frontier.any():
+        steps += 1
+        frontier = (frontier.astype(np.float32) @ step > 0) & np.isinf(distance)
+        distance[frontier] = steps
+    return distance
+
+
 def _iterate(transition, reward, discount, backup, tolerance, max_iterations) -> tuple[Matrix, Matrix]:
     step, reward = discounted_transition(transition, discount), np.asarray(reward, np.float64)
     check.require(reward.shape == step.shape[:2], "the shape of reward", reward.shape, f"[S, A] = {step.shape[:2]}")

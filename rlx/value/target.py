@@ -10,6 +10,8 @@ averaging.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 
@@ -78,6 +80,9 @@ def q_target(
     `a*` is greedy in `next_q_online` if `double`, else in `next_q_target`: the maximum of one noisy estimate is too
     high, and choosing with one network and evaluating with another takes most of that away.
 
+    Any policy's logits may stand for `next_q_online`: with those of a frozen policy the target evaluates its greedy
+    version, a contraction without a maximum of what is being learned (B-Coder's conservative operator).
+
     Shapes: `next_q_*` `[..., A]`, `reward` `[...]`; with `weights`, `[..., A, K]` and `[..., K]`. `mask` is that of
     the *next* state. `discount` broadcasts to the reward. Stopped: all.
 
@@ -99,10 +104,15 @@ def q_target(
     return jax.lax.stop_gradient(reward + discount * next_value)
 
 
-def dueling(value: jax.Array, advantage: jax.Array, *, axis: int = -1) -> jax.Array:
-    """Action values from a state value and advantages: `Q = V + A - mean_a A`.
+def dueling(
+    value: jax.Array, advantage: jax.Array, *, axis: int = -1, baseline: Literal["mean", "max"] = "mean"
+) -> jax.Array:
+    """Action values from a state value and advantages: `Q = V + A - mean_a A`, or with the maximum for the mean.
 
-    The mean makes the split unique; the network's "advantage" is then one against the uniform policy.
+    The baseline makes the split unique: with the mean, the "advantage" is one against the uniform policy; with the
+    maximum V is the value of the greedy action, and no advantage is positive. Given `temperature * logits` of a
+    language model as advantages and "max", values start where `softmax(Q / temperature)` is that model, and V is all
+    that has to be learned first (B-Coder).
 
     Shapes: `value` `[...]`, `advantage` `[..., A]`; with channels `[..., K]`, `[..., A, K]` and `axis=-2`.
     Differentiated: both.
@@ -112,13 +122,38 @@ def dueling(value: jax.Array, advantage: jax.Array, *, axis: int = -1) -> jax.Ar
     [9.0, 11.0]
 
     Raises:
-      ValueError: for shapes that do not fit.
+      ValueError: for shapes that do not fit, or another baseline.
 
-    Source: Wang et al., "Dueling Network Architectures for Deep Reinforcement Learning" (2016).
+    Source: Wang et al., "Dueling Network Architectures for Deep Reinforcement Learning" (2016); Yu et al., "B-Coder:
+    Value-Based Deep Reinforcement Learning for Program Synthesis" (2024).
     """
-    mean = advantage.mean(axis)
-    check.same_shape(value=value, mean_advantage=mean)
-    return advantage + jnp.expand_dims(value - mean, axis)
+    check.require(baseline in ("mean", "max"), "baseline", baseline, "'mean' or 'max'")
+    zero = advantage.mean(axis) if baseline == "mean" else advantage.max(axis)
+    check.same_shape(value=value, baseline_of_advantage=zero)
+    return advantage + jnp.expand_dims(value - zero, axis)
+
+
+def inverse_bellman_reward(q: jax.Array, next_value: jax.Array, discount: jax.Array | float) -> jax.Array:
+    """The reward that action values imply, `Q(s, a) - discount V(s')`: the one-step target, solved for the reward.
+
+    Exact for the fixed point of `q_target`, if `next_value` is what that target bootstrapped from: for B-Coder, whose
+    backups follow a frozen policy, `Q(s', argmax_a policy(a|s'))`. With `max_a Q(s', a)`, what a dueling network gives
+    for nothing, it is exact where both actions are the same. The sum over a sequence ranks candidates without a test.
+
+    Shapes: `q` and `next_value` `[...]`, `discount` broadcasts (0 where the step ended the episode). Differentiated:
+    both.
+
+    >>> import jax.numpy as jnp
+    >>> inverse_bellman_reward(jnp.array([2.0, 3.0]), jnp.array([2.0, 7.0]), jnp.array([0.5, 0.0])).tolist()
+    [1.0, 3.0]
+
+    Raises:
+      ValueError: for shapes that differ.
+
+    Source: Yu et al., "B-Coder: Value-Based Deep Reinforcement Learning for Program Synthesis" (2024).
+    """
+    check.same_shape(q=q, next_value=next_value)
+    return q - discount * next_value
 
 
 def twin_min_target(

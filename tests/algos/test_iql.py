@@ -44,9 +44,9 @@ def bandit(settings: dict[str, Any], weights: Any = (1.0, 1.0), **parts: Any) ->
 
 
 @jax.jit
-def train(data: Transition, expectile: Any = 0.7, beta: Any = 3.0, weights: Any = (1.0, 1.0)) -> Any:
+def train(data: Transition, level: Any = 0.7, beta: Any = 3.0, weights: Any = (1.0, 1.0)) -> Any:
     """The last state, its value of the state `[K]`, the last metrics, and the frequencies of 40,000 actions."""
-    algorithm = bandit({"expectile": expectile, "inverse_temperature": beta}, jnp.asarray(weights))
+    algorithm = bandit({"level": level, "inverse_temperature": beta}, jnp.asarray(weights))
     state, metrics = runtime.train(algorithm, KEY, 1_200, data)
     network, inputs = Network(2, SMALL["hidden"], "relu"), Inputs(OBS[None, None], None, None)
     value = network.apply(state.params["value"], inputs, (), None)[0][0, 0]
@@ -96,7 +96,7 @@ def test_boxes_are_scaled_and_their_means_found():
 
     @jax.jit
     def mean_and_std(data: Transition, beta: Any) -> Any:
-        config = iql.Config(**SMALL, inverse_temperature=beta, expectile=0.5)
+        config = iql.Config(**SMALL, inverse_temperature=beta, level=0.5)
         algorithm = iql.make(config, Tiny(Box(-1.0, 3.0, (1,)), guess=False))
         state, _ = runtime.train(algorithm, KEY, 1_200, data)
         args = jnp.broadcast_to(OBS, (5_000, 2)), (), jnp.ones(5_000, bool)
@@ -119,9 +119,48 @@ def test_rewards_of_a_source_replace_those_of_the_log():
     np.testing.assert_array_equal(*states)
 
 
+KINDS = {  # value loss: level, and the minimiser's own condition, zero there, of logged values minus the value
+    "gumbel": (0.7, lambda d: np.mean(np.exp(d / 0.7)) - 1),
+    "chi2_flat": (0.8, lambda d: np.mean(0.8 * (1 + d / 2) * (d > 0)) - 0.2),
+    "chi2_conjugate": (0.6, lambda d: np.mean(0.6 * np.maximum(1 + d / 2, 0)) - 0.4),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_value_is_where_the_chosen_loss_is_least(kind: Any):
+    """Steps on either side of the value: the chi-square losses have kinks at logged values."""
+    level, condition = KINDS[kind]
+    action, pays = TAKEN, ARMS[TAKEN].astype(np.float32)
+
+    @jax.jit
+    def value_of(data: Transition) -> Any:
+        settings = dict(value_loss=kind, level=level, inverse_temperature=0.0, huber=20.0)
+        algorithm = iql.make(iql.Config(**{**SMALL, **settings}), Tiny(Discrete(4), guess=False))
+        state, _ = runtime.train(algorithm, KEY, 1_200, data)
+        network, inputs = Network(1, SMALL["hidden"], "relu"), Inputs(OBS[None, None], None, None)
+        return network.apply(state.params["value"], inputs, (), None)[0][0, 0, 0]
+
+    found = float(value_of(log_of(action, pays)))
+    assert condition(pays - (found - 0.08)) > 0 > condition(pays - (found + 0.08))
+
+
+def test_stepped_weights_imitate_what_is_better_than_the_value():
+    @jax.jit
+    def shares(data: Transition) -> Any:
+        config = iql.Config(**SMALL, level=0.5, weights="step")
+        algorithm = iql.make(config, Tiny(Discrete(4), guess=False))
+        state, _ = runtime.train(algorithm, KEY, 1_200, data)
+        obs = jnp.broadcast_to(OBS, (20_000, 2))
+        action, _ = algorithm.policy(state).act(KEY, obs, (), jnp.ones(20_000, bool))
+        return jnp.bincount(action, length=4) / 20_000
+
+    above = np.where(ARMS[TAKEN].mean() < ARMS, np.bincount(TAKEN), 0)
+    np.testing.assert_allclose(shares(log_of(TAKEN, ARMS[TAKEN].astype(np.float32))), above / above.sum(), atol=0.06)
+
+
 def test_seeds_and_settings_share_one_log():
     data, keys = log_of(TAKEN, paid(ARMS, ARMS)), jax.random.split(KEY, 2)
-    swept = {"learning_rate": jnp.array([1e-3, 3e-3]), "expectile": jnp.array([0.6, 0.9])}
+    swept = {"learning_rate": jnp.array([1e-3, 3e-3]), "level": jnp.array([0.6, 0.9])}
     swept |= {"inverse_temperature": jnp.array([1.0, 5.0]), "discount": jnp.array([0.9, 0.99])}
 
     def one(key: Any, settings: Any) -> Any:
@@ -152,11 +191,21 @@ def test_fit_passes_the_log_and_counts_gradient_steps():
 def test_refusals():
     algorithm = bandit({})
     with pytest.raises(ValueError, match="data must be a log"):
-        algorithm.update(())
+        algorithm.update(algorithm.init(KEY))
     with pytest.raises(ValueError, match="rewards must have rescore"):
         bandit({}, rewards=extrinsic(("near", "far"))._replace(rescore=None))
+    with pytest.raises(ValueError, match="value_loss must be"):
+        bandit({"value_loss": "tv", "level": 0.8})
+    with pytest.raises(ValueError, match=r"level must be a finite number in \(0.5, 1\)"):
+        iql.Config(value_loss="chi2", level=0.5)
     with pytest.raises(ValueError, match="upper bound of the action space"):
         iql.make(iql.Config(), Tiny(Box(-1.0, np.inf, (1,))))
-    for field, value in (("expectile", 1.0), ("inverse_temperature", -1.0), ("num_critics", 0), ("tau", 0.0)):
+    for field, value in (
+        ("level", 1.0),
+        ("level", -1.0),
+        ("inverse_temperature", -1.0),
+        ("num_critics", 0),
+        ("tau", 0.0),
+    ):
         with pytest.raises(ValueError, match=field):
             iql.Config(**{field: value})

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from benchmarks.speed import limit, report
-from benchmarks.speed.__main__ import run_side
+from benchmarks.speed import limit, offline, report
+from benchmarks.speed.__main__ import collect, run_side
 from benchmarks.speed.meter import Meter
 from benchmarks.speed.workloads import WORKLOADS
 
@@ -36,6 +36,21 @@ def test_the_limit_runs_the_same_steps(part):
     result = limit.measure(spec, Meter())
     assert result["steps"] == TINY.steps
     assert 0 < result["run"]["cpu_s"] < result["compile"]["cpu_s"]
+
+
+def test_seeds_learn_the_same_from_a_log_together_and_one_by_one(tmp_path):
+    workload = dataclasses.replace(
+        WORKLOADS["offline"],
+        updates=10,
+        seeds=2,
+        settings={**WORKLOADS["offline"].settings, "hidden": (8,), "batch_size": 16},
+        log_steps=100,
+    )
+    collect(workload, tmp_path / "log.npz")
+    spec = {**dataclasses.asdict(workload), "log": str(tmp_path / "log.npz")}
+    found = [offline.measure({**spec, "seeds_by": how}, Meter()) for how in ("vmap", "turns")]
+    assert found[0]["steps"] == found[1]["steps"] == workload.steps == 20
+    assert found[0]["score"] == pytest.approx(found[1]["score"], rel=1e-4)
 
 
 def test_a_side_that_fails_becomes_a_line():

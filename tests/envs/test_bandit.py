@@ -183,3 +183,30 @@ def test_queries_follow_behaviour_and_preference():
     hard = bandit.categorical_queries(params, jax.random.key(3), 500, noise=False)
     gold = np.asarray(hard.gold)
     np.testing.assert_array_equal(hard.target[:, 0], (np.sign(gold[:, 0] - gold[:, 1]) + 1) / 2)
+
+
+@pytest.mark.parametrize("p", [0.1, 0.3])
+def test_luck_of_the_log_is_with_the_worse_arm(p: float):
+    """Exactly one half by Bayes' rule; and so it is in a log, which has the arms and rewards that it says."""
+    env = bandit.LuckyBandit(p)
+    np.testing.assert_allclose(env.conditioned(jnp.array(1.0)), [0.5, 0.5], rtol=1e-5)
+    unlucky = np.array([p * p, (1 - p) ** 2])
+    np.testing.assert_allclose(env.conditioned(jnp.array(0.0)), unlucky / unlucky.sum(), rtol=1e-5)
+    np.testing.assert_allclose(env.optimal_return(), 1 - p, rtol=1e-6)
+    log = env.log(jax.random.key(0), 100_000)
+    action, reward = np.asarray(log.action), np.asarray(log.reward)
+    np.testing.assert_allclose(np.mean(action == 1), 1 - p, atol=0.01)
+    for arm, prob in ((0, 1 - p), (1, p)):
+        np.testing.assert_allclose(reward[action == arm].mean(), prob, atol=0.02)
+    np.testing.assert_allclose(np.mean(action[reward == 1]), 0.5, atol=0.02)
+    np.testing.assert_allclose(np.exp(np.asarray(log.log_prob)[action == 0][0]), p, rtol=1e-5)
+
+
+def test_a_lucky_arm_pays_as_often_as_it_says():
+    env = bandit.LuckyBandit(0.2)
+    assert check_env(env).terminations > 0
+    _, state = env.reset(jax.random.key(0), env.default_params)
+    step = jax.vmap(lambda key: env.step_env(key, state, 1, env.default_params)[2])
+    np.testing.assert_allclose(step(jax.random.split(jax.random.key(1), 20_000)).mean(), 0.2, atol=0.01)
+    with pytest.raises(ValueError, match="p must be"):
+        bandit.LuckyBandit(0.5)

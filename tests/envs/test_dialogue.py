@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 
 import jax
@@ -11,7 +12,7 @@ import pytest
 from scipy.stats import entropy
 
 from rlx.envs import check_env
-from rlx.envs.dialogue import AttributeDialogue, coupled_attributes, unequal_attributes
+from rlx.envs.dialogue import AttributeDialogue, GuessWho, coupled_attributes, unequal_attributes
 
 KEY = jax.random.key(0)
 
@@ -107,3 +108,93 @@ def test_wrong_answers_are_weighed():
 def test_resolved_attributes_count_as_one():
     env = AttributeDialogue(unequal_attributes(4), reward="resolved")
     np.testing.assert_array_equal(play(env, [3, 3, 0, 1])[3], [1, 0, 1, 1])
+
+
+# --- GuessWho ---
+
+GAME = GuessWho()
+
+
+def test_the_game_conforms_and_pays_by_the_rules():
+    check_env(GAME)
+    params = GAME.default_params
+    _, state = GAME.reset_env(KEY, params)
+    item = int(state.item)
+    table = np.asarray(params.attribute)
+    obs, state, reward, ended, _ = GAME.step_env(KEY, state, 2, params)
+    assert (float(reward), bool(ended)) == (-1.0, False)
+    np.testing.assert_array_equal(np.asarray(obs).reshape(6, 3).argmax(1), [0, 0, 1 + table[item, 2], 0, 0, 0])
+    possible = GAME.possible()[int(GAME.situation(state.known))]
+    np.testing.assert_array_equal(possible, table[:, 2] == table[item, 2])
+    for guess, paid in ((item, 9.0), ((item + 1) % 16, -11.0)):
+        _, _, reward, ended, info = GAME.step_env(KEY, state, 6 + guess, params)
+        assert (float(reward), bool(ended), bool(info["right"])) == (paid, True, guess == item)
+
+
+def test_optimum_of_the_game():
+    """Sixteen items on four attributes: four questions and the guess. One that all share tells nothing."""
+    four = np.arange(16)[:, None] >> np.arange(4) & 1
+    assert GuessWho(four).optimal_return() == pytest.approx(10 - 5)
+    assert GuessWho(np.concatenate([four, np.ones((16, 2))], 1)).optimal_return() == pytest.approx(5)
+    assert GuessWho(four, prize=1.0).optimal_return() == pytest.approx(-1 + 2 / 16 - 1)  # not worth a question
+
+    @functools.cache
+    def best(left):
+        """By recursion over sets of items."""
+        ask = [10 * (2 / len(left) - 1) - 1]
+        for k in range(6):
+            parts = [tuple(i for i in left if table[i, k] == v) for v in (False, True)]
+            if all(parts):
+                ask.append(sum(len(part) / len(left) * best(part) for part in parts) - 1)
+        return max(ask)
+
+    table = np.asarray(GAME.default_params.attribute)
+    value, policy = GAME.optimal_policy()
+    assert value == pytest.approx(best(tuple(range(16))))
+    assert float(GAME.evaluate(jnp.asarray(policy))) == pytest.approx(value, abs=1e-4)
+
+
+def test_a_policy_is_worth_what_its_games_return():
+    policy = jax.random.dirichlet(jax.random.key(2), jnp.ones(22), (729,))
+    params = GAME.default_params
+
+    def turn(carry, key):
+        state, playing = carry
+        action = jax.random.categorical(key, jnp.log(policy[GAME.situation(state.known)]))
+        _, state, reward, ended, _ = GAME.step_env(key, state, action, params)
+        return (state, playing & ~ended), jnp.where(playing, reward, 0.0)
+
+    def game(key):
+        _, state = GAME.reset_env(key, params)
+        return jax.lax.scan(turn, (state, jnp.bool_(True)), jax.random.split(key, 8))[1].sum()
+
+    returns = np.asarray(jax.jit(jax.vmap(game))(jax.random.split(KEY, 20_000)))
+    assert abs(returns.mean() - float(GAME.evaluate(policy))) < 4 * returns.std() / 20_000**0.5
+
+
+def test_logs_of_people():
+    """Games that replay step by step; people without faults guess right, at the end of a random order of questions."""
+    log = jax.jit(lambda key: GAME.scripted_log(key, 300))(KEY)
+    assert bool(jnp.all(log.mask.sum(1) == jnp.where(log.terminated.any(1), log.terminated.argmax(1) + 1, 8)))
+    known = log.situation[:, :-1, None] // 3 ** jnp.arange(6) % 3
+    after = log.situation[:, 1:, None] // 3 ** jnp.arange(6) % 3
+    asks = log.action[..., None] == jnp.arange(6)
+    played = log.mask[..., None]
+    assert bool(jnp.all(jnp.where(played & ~asks, known == after, True)))
+    assert bool(jnp.all(jnp.where(played & asks, after > 0, True)))
+    flawless = GAME.scripted_log(KEY, 300, careless=0.0, hasty=0.0)
+    total = jnp.where(flawless.mask, flawless.reward, 0).sum(1)
+    np.testing.assert_array_equal(total, 10 - flawless.mask.sum(1))
+    assert 3 < float(total.mean()) < GAME.optimal_return()
+    assert float(jnp.where(log.mask, log.reward, 0).sum(1).mean()) < float(total.mean()) - 1
+
+
+def test_errors_of_the_game():
+    with pytest.raises(ValueError, match="rows that differ"):
+        GuessWho(np.zeros((2, 3)))
+    with pytest.raises(ValueError, match="num_items"):
+        GuessWho(num_items=9, num_attributes=3)
+    with pytest.raises(ValueError, match="shape of policy"):
+        GAME.evaluate(jnp.zeros((3, 3)))
+    with pytest.raises(ValueError, match="max_steps"):
+        GuessWho(max_steps=4).optimal_return()

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rlx.envs import TabularMDP, check_env, tabular
-from rlx.envs.tabular import corner, segment_queries
+from rlx.envs.tabular import USER_CHANNELS, corner, floor_optimum, segment_queries, user_mdp
 from rlx.value import iwocs, robust_value_iteration
 from rlx.value.tabular import occupancy, policy_evaluation, value_iteration
 
@@ -200,6 +200,31 @@ def test_segments_are_walks_with_labels_of_their_scores():
     for value in (-2, 0, 2):
         share = np.asarray(data.target)[gap == value, 0].mean()
         np.testing.assert_allclose(share, 1 / (1 + np.exp(-value)), atol=0.04)
+
+
+def test_optimum_above_floors():
+    """Without binding floors, value iteration's; with them, weak duality, and the policy has its sums."""
+    env = user_mdp(jax.random.key(3), states=8, actions=4)
+    P, R, discount, rho0 = env.arrays()
+    assert env.reward_channels == USER_CHANNELS
+    assert [(R[..., k] > 0).sum() for k in (1, 2, 3)] == [3, 2, 1]  # 10, 5 and 2% of 32
+    free, _ = floor_optimum(env, [-np.inf] * 3)
+    assert free[0] == pytest.approx(env.optimal_return(), abs=1e-5)
+    highest = np.array([rho0 @ value_iteration(P, R[..., k], discount)[0] for k in range(4)])
+    floor = free[1:] + 0.3 * (highest[1:] - free[1:]) * np.array([1, 0, 0])
+    returns, policy = floor_optimum(env, floor)
+    assert np.all(returns[1:] >= floor - 1e-8)
+    assert returns[0] < free[0]
+    np.testing.assert_allclose(rho0 @ policy_evaluation(P, R, discount, policy)[0], returns, atol=1e-6)
+    for multiplier in np.random.default_rng(0).uniform(0, 3, (20, 3)):  # weak duality
+        v, _ = value_iteration(P, R @ np.array([1, *multiplier]), discount)
+        assert rho0 @ v - multiplier @ floor >= returns[0] - 1e-6
+    with pytest.raises(ValueError, match="attainable"):
+        floor_optimum(env, highest[1:] + 1)
+    with pytest.raises(ValueError, match="floor"):
+        floor_optimum(env, [0.0])
+    with pytest.raises(ValueError, match="shares"):
+        user_mdp(jax.random.key(0), shares=(0.1, 0.0, 0.1))
 
 
 def test_windy_walk_has_the_known_robust_value():

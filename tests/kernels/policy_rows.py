@@ -126,6 +126,44 @@ ROWS = {
         extremes={"noise": np.outer(FAR, np.ones(A))},
     ),
     "awr_weights": targets(policy.awr_weights, advantage=normal(B), inverse_temperature=uniform(0, 3)),
+    "tscac_weights": targets(
+        policy.tscac_weights,
+        log_prob=normal(B, 3),
+        behaviour_log_prob=normal(B),
+        advantage=normal(B),
+        multiplier=uniform(0.1, 2, 3),
+    ),
+    **{
+        f"awr_weights, {kind}": Row(
+            policy.awr_weights,
+            dict(advantage=normal(B), inverse_temperature=uniform(0, 3)),
+            {"kind": kind},
+            stopped=("advantage",),
+        )
+        for kind in ("softmax", "step")
+    },
+    "td3_bc_loss": Row(
+        policy.td3_bc_loss,
+        dict(q=normal(B), action=normal(B, A), logged_action=normal(B, A), alpha=uniform(0, 3)),
+        differentiated=("action",),  # of q, the mean magnitude is not: tests/policy/test_actor_critic.py
+        stopped=("logged_action",),
+        extremes={"q": np.zeros(B)},
+    ),
+    "mi_energy_bound": Row(
+        policy.mi_energy_bound,
+        dict(positive=normal(B), negative=normal(B, 4), log_prior=normal(4)),
+        differentiated=("positive", "negative"),
+        stopped=("log_prior",),
+        extremes={"negative": LOGITS[[1, 1, 1]]},
+    ),
+    "mi_energy_bound, drawn": Row(
+        policy.mi_energy_bound,
+        dict(positive=normal(B), negative=normal(B, 4)),
+        differentiated=("positive", "negative"),
+    ),
+    "select_future": Row(
+        policy.select_future, dict(value=normal(B, 4), log_prior=uniform(-3, 0, B, 4), min_prob=uniform(0, 1))
+    ),
     "tb_log_reward": Row(
         policy.tb_log_reward,
         dict(log_z=normal(B), forward_log_prob=normal(T, B), backward_log_prob=normal(T, B), mask=mask(T, B)),

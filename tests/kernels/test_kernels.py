@@ -51,6 +51,7 @@ COMPONENTS = {  # reward sources and their transforms, running statistics, weigh
     "Ratings",
     "RewardTransform",
     "RunningMoments",
+    "SearchResult",
     "SetFunction",
     "TopologicalGraph",
     "centre",
@@ -99,6 +100,7 @@ HOST_ONLY = {
     "robust_value_iteration",
     "simplex_grid",
     "soft_value_iteration",
+    "step_distances",
     "successor_measure",
     "value_iteration",
 }

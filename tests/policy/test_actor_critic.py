@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.optimize
+import scipy.special
 
 from rlx import policy, value
 
@@ -65,6 +67,68 @@ def test_weights_are_one_without_temperature_and_bounded():
     np.testing.assert_allclose(policy.awr_weights(advantage, 3.0, 20.0), [0.0, np.exp(-3), 1.0, 20.0], rtol=1e-6)
 
 
+def test_weighted_likelihood_learns_the_constrained_optimum():
+    """On one state: the loss's minimiser is what SciPy finds for `E_pi A - sum_k l_k KL(pi || pi_k)`."""
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(5)
+        behaviour, others = jnp.asarray(rng.dirichlet(np.ones(4))), jnp.asarray(rng.dirichlet(np.ones(4), 2))
+        advantage, multiplier = jnp.asarray(rng.normal(size=4)), jnp.array([0.6, 0.3])
+        weights = policy.tscac_weights(jnp.log(others).T, jnp.log(behaviour), advantage, multiplier)
+
+        def objective(free):
+            p = scipy.special.softmax(np.append(free, 0.0))
+            return -(p @ advantage - np.sum(multiplier[:, None] * p * np.log(p / others)))
+
+        found = scipy.optimize.minimize(objective, np.zeros(3), method="BFGS", options={"gtol": 1e-10})
+        learned = behaviour * weights / jnp.sum(behaviour * weights)  # where E_behaviour[-weight log pi] is least
+        np.testing.assert_allclose(learned, scipy.special.softmax(np.append(found.x, 0.0)), atol=1e-6)
+
+
+def test_close_to_the_behaviour_alone_it_is_advantage_weighted_regression():
+    rng = np.random.default_rng(6)
+    behaviour, advantage = jnp.asarray(rng.normal(size=8), jnp.float32), jnp.asarray(rng.normal(size=8), jnp.float32)
+    got = policy.tscac_weights(behaviour[:, None], behaviour, advantage, jnp.array([0.5]))
+    np.testing.assert_allclose(got, policy.awr_weights(advantage, 2.0), rtol=1e-5)
+    ruled_out = jnp.stack([behaviour, jnp.full(8, -jnp.inf)], -1)  # a policy without a multiplier has no say
+    np.testing.assert_allclose(
+        policy.tscac_weights(ruled_out, behaviour, advantage, jnp.array([0.5, 0.0])), got, rtol=1e-6
+    )
+    small = policy.tscac_weights(behaviour[:, None], behaviour, advantage, jnp.array([0.05]), 1e30)
+    assert int(jnp.argmax(small)) == int(jnp.argmax(advantage))
+
+
+def test_normalised_and_stepped_weights():
+    advantage = np.random.default_rng(5).normal(size=50) * 3
+    with jax.enable_x64(True):
+        share = policy.awr_weights(jnp.asarray(advantage), 0.7, 1e9, kind="softmax")
+        wanted = np.exp(0.7 * advantage)
+        np.testing.assert_allclose(share, wanted / wanted.mean(), rtol=1e-10)
+        moved = policy.awr_weights(jnp.asarray(advantage + 1e4), 0.7, 1e9, kind="softmax")
+        np.testing.assert_allclose(moved, share, rtol=1e-6)
+        step = policy.awr_weights(jnp.asarray(advantage), 0.7, kind="step")
+        np.testing.assert_array_equal(step, np.where(advantage > 0, 1.0, 0.0))
+
+
+@pytest.mark.parametrize("alpha", [0.0, 2.5])
+def test_td3_bc_trades_value_for_nearness(alpha: float):
+    """With `q = slope @ action` in one dimension and a fixed mean magnitude, the optimum is a shift of the log."""
+    logged, slope = np.random.default_rng(6).normal(size=(2, 9))
+    with jax.enable_x64(True):
+        q = jnp.asarray(slope * logged)
+        lam = alpha / np.mean(np.abs(q))
+
+        def loss(action):
+            return policy.td3_bc_loss(slope * action, action[:, None], jnp.asarray(logged)[:, None], alpha).sum()
+
+        # the magnitude is stopped: the derivative at the log is that of the linear part
+        np.testing.assert_allclose(jax.grad(loss)(jnp.asarray(logged)), -lam * slope, rtol=1e-10)
+        scaled = policy.td3_bc_loss(7 * q, logged[:, None] + 1, jnp.asarray(logged)[:, None], alpha)
+        np.testing.assert_allclose(
+            scaled, policy.td3_bc_loss(q, logged[:, None] + 1, logged[:, None], alpha), rtol=1e-9
+        )
+        np.testing.assert_allclose(scaled, 1 - lam * q, rtol=1e-9)
+
+
 def test_errors_name_the_argument():
     x = jnp.zeros(3)
     with pytest.raises(ValueError, match="log_prob"):
@@ -75,3 +139,19 @@ def test_errors_name_the_argument():
         policy.smooth_action(x, x[:2], 0.5, -1.0, 1.0)
     with pytest.raises(ValueError, match="inverse_temperature"):
         policy.awr_weights(x, -1.0)
+    log_prob = jnp.zeros((3, 2))
+    with pytest.raises(ValueError, match="behaviour_log_prob"):
+        policy.tscac_weights(log_prob, log_prob, x, jnp.ones(2))
+    with pytest.raises(ValueError, match="shape of multiplier"):
+        policy.tscac_weights(log_prob, x, x, jnp.ones(3))
+    with pytest.raises(ValueError, match="sum of multiplier"):
+        policy.tscac_weights(log_prob, x, x, jnp.zeros(2))
+    with pytest.raises(ValueError, match="max_weight"):
+        policy.tscac_weights(log_prob, x, x, jnp.ones(2), 0.0)
+
+    with pytest.raises(ValueError, match="kind"):
+        policy.awr_weights(x, 1.0, kind="hard")  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match="alpha"):
+        policy.td3_bc_loss(x, x[:, None], x[:, None], -1.0)
+    with pytest.raises(ValueError, match="rows_of_action"):
+        policy.td3_bc_loss(x[:2], x[:, None], x[:, None], 1.0)

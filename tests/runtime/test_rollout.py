@@ -8,8 +8,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from rlx.runtime.rollout import finished_episodes, init_episode_sums, next_values, reset_batch, step_batch
+from rlx.runtime.rollout import (
+    finished_episodes,
+    init_episode_sums,
+    next_values,
+    reset_batch,
+    step_batch,
+    truncated_rollout,
+)
 from rlx.runtime.shuffle import shuffle
+from rlx.value import edge_of_reach
 
 
 class CountState(NamedTuple):
@@ -164,3 +172,30 @@ def test_shuffle_orders_neighbours_either_way():
 def test_shuffle_refuses_sizes_that_leave_too_few_random_bits():
     with pytest.raises(ValueError, match="size must be between"):
         shuffle(jax.random.key(0), 2**22 + 1)
+
+
+def test_model_rollouts_stop_where_they_end_and_are_cut_at_the_last_step():
+    """On a line whose place 5 is terminal."""
+
+    def dynamics(key, place, action):
+        del key
+        return place + action, 10.0 * place, place + action == 5
+
+    starts = jnp.array([0, 2, 3])
+    steps, valid = truncated_rollout(dynamics, jax.random.key(0), starts, 3, lambda key, place: jnp.ones_like(place))
+    for b, start in enumerate([0, 2, 3]):
+        going = True
+        for t in range(3):
+            place = start + t
+            assert bool(valid[t, b]) is going
+            if going:
+                row = jax.tree.map(lambda x, t=t, b=b: x[t, b].item(), steps)
+                assert row == (place, 1, 0.0, 10.0 * place, place == 4, t == 2 and place != 4, place + 1)
+            going = going and place != 4
+    used = valid & ~steps.terminated
+    edge = edge_of_reach(jnp.where(valid, steps.obs, -1), steps.next_obs, 8, used)
+    np.testing.assert_array_equal(np.flatnonzero(edge), [])  # 3 is where another begins, 5 is the end
+    edge = edge_of_reach(steps.obs[:, :1], steps.next_obs[:, :1], 8, used[:, :1])
+    np.testing.assert_array_equal(np.flatnonzero(edge), [3])
+    with pytest.raises(ValueError, match="num_steps"):
+        truncated_rollout(dynamics, jax.random.key(0), starts, 0, lambda key, place: place)

@@ -68,6 +68,49 @@ def test_implicit_maxima_of_a_sample():
         np.testing.assert_allclose(minimiser(targets, "expectile", 1 - 1e-6), targets.max(), atol=1e-2)
 
 
+def test_tv_is_a_scaled_quantile():
+    diff = np.random.default_rng(3).normal(size=50) * 5
+    with jax.enable_x64(True):
+        for level in (0.55, 0.8, 0.99):
+            wanted = level * value.implicit_max_loss(jnp.asarray(diff), "pinball", (2 * level - 1) / level)
+            np.testing.assert_allclose(value.implicit_max_loss(jnp.asarray(diff), "tv", level), wanted, rtol=1e-10)
+
+
+@pytest.mark.parametrize("level", [0.6, 0.8, 0.95])
+def test_chi_square_minimisers_are_stationary(level: float):
+    """Each by its own condition, on a sample that reaches further than 4 below; and none is that of another."""
+    targets = 2 * np.random.default_rng(4).normal(size=501)
+    with jax.enable_x64(True):
+        plain, flat, exact = (minimiser(targets, f"chi2{kind}", level) for kind in ("", "_flat", "_conjugate"))
+    # the mean slope jumps by (2 level - 1) / 501 at each target
+    d = targets - plain
+    slope = np.mean(level * (1 + d / 2) * ((d > 0) | (d < -4))) - (1 - level)
+    assert abs(slope) < 2 / 501
+    d = targets - flat
+    assert abs(np.mean(level * (1 + d / 2) * (d > 0)) - (1 - level)) < 2 / 501
+    d = targets - exact
+    np.testing.assert_allclose(np.mean(np.maximum(1 + d / 2, 0)), (1 - level) / level, atol=1e-6)
+    assert plain < flat - 0.01
+    assert flat < exact - 0.01
+
+
+def test_which_chi_square_losses_tend_to_the_maximum():
+    near, far = np.array([-1.5, 0.0, 2.0]), np.array([-40.0, 0.0, 2.0])
+    with jax.enable_x64(True):
+        found = {
+            (kind, name): minimiser(x, kind, 1 - 1e-4)
+            for kind in ("tv", "chi2", "chi2_flat")
+            for name, x in (("near", near), ("far", far))
+        }
+        slope = jax.grad(lambda v: value.implicit_max_loss(jnp.asarray(near) - v, "chi2_conjugate", 1 - 1e-9).mean())
+        beyond = float(slope(2.0)), float(slope(3.99))  # still falling above the maximum, up to it plus 2
+    for kind in ("tv", "chi2", "chi2_flat"):
+        np.testing.assert_allclose(found[kind, "near"], 2.0, atol=1e-2, err_msg=kind)
+    np.testing.assert_allclose([found["tv", "far"], found["chi2_flat", "far"]], 2.0, atol=1e-2)
+    assert found["chi2", "far"] < 1.0
+    assert beyond[0] < beyond[1] < 0
+
+
 def test_weight_follows_the_given_advantage():
     diff, adv = jnp.array([1.0, 1.0, -2.0]), jnp.array([1.0, -1.0, 1.0])
     np.testing.assert_allclose(value.implicit_max_loss(diff, "expectile", 0.9, adv), [0.9, 0.1, 3.6], rtol=1e-6)
@@ -91,5 +134,12 @@ def test_errors_name_the_argument():
         value.implicit_max_loss(x, "expectile", 1.0)
     with pytest.raises(ValueError, match="adv must be None"):
         value.implicit_max_loss(x, "gumbel", 1.0, x)
+    for kind in ("tv", "chi2", "chi2_flat"):
+        with pytest.raises(ValueError, match=r"level must be a finite number in \(0.5, 1\)"):
+            value.implicit_max_loss(x, kind, 0.5)
+        with pytest.raises(ValueError, match="adv must be None"):
+            value.implicit_max_loss(x, kind, 0.8, x)
+    with pytest.raises(ValueError, match="level must be"):
+        value.implicit_max_loss(x, "chi2_conjugate", 1.0)
     with pytest.raises(ValueError, match="clip must be"):
         value.clipped_value_loss(x, x, x, 0.0)

@@ -7,6 +7,7 @@ import itertools
 import numpy as np
 import pytest
 from scipy import optimize
+from scipy.sparse.csgraph import shortest_path
 
 from rlx import value
 
@@ -114,3 +115,12 @@ def test_errors_name_the_argument():
         value.successor_measure(transition, GAMMA, policy[:2])
     with pytest.raises(RuntimeError, match="max_iterations = 10"):
         value.value_iteration(transition, reward, GAMMA, max_iterations=10)
+
+
+def test_step_distances_equal_scipys_shortest_paths():
+    rng = np.random.default_rng(5)
+    P = np.where(rng.random((12, 2, 12)) < 0.06, rng.random((12, 2, 12)), 0) + 1e-9 * np.eye(12)[:, None]
+    P /= P.sum(-1, keepdims=True)
+    wanted = shortest_path(P.max(1) > 0, unweighted=True)
+    assert np.isinf(wanted).any()
+    np.testing.assert_array_equal(value.step_distances(P), wanted)

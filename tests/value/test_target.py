@@ -132,3 +132,59 @@ def test_shapes_that_do_not_fit_are_named():
         value.take_action(normal(18, B), jnp.zeros(B, int))
     with pytest.raises(ValueError, match="value"):
         value.dueling(jnp.zeros(A), q)
+
+
+def test_logits_as_advantages_start_at_the_policy_that_they_are_of():
+    logits, state_value = normal(20, B, A), normal(21, B)
+    q = value.dueling(state_value, 0.3 * logits, baseline="max")
+    np.testing.assert_allclose(jax.nn.softmax(q / 0.3), jax.nn.softmax(logits), rtol=1e-5)
+    np.testing.assert_allclose(q.max(-1), state_value, rtol=1e-6)
+
+
+def frozen_process() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(22)
+    return rng.dirichlet(np.ones(5), (5, 3)), rng.normal(size=(5, 3)), rng.normal(size=(5, 3))
+
+
+def test_a_frozen_policy_in_place_of_the_online_values():
+    """Backups by its greedy action contract, to that policy's exact values, by a factor of the discount."""
+    with jax.enable_x64(True):
+        transition, paid, logits = map(jnp.asarray, frozen_process())
+
+        def backup(q):
+            chosen = value.q_target(logits, q, jnp.zeros(5), 1.0, double=True)
+            return paid + 0.9 * transition @ chosen
+
+        policy = np.eye(3)[np.argmax(logits, -1)]
+        _, exact = value.policy_evaluation(transition, paid, 0.9, policy)
+        q = jnp.zeros((5, 3))
+        for _ in range(5):
+            after = backup(q)
+            assert np.abs(after - exact).max() <= 0.9 * np.abs(q - exact).max() + 1e-12
+            q = after
+        q = jax.lax.fori_loop(0, 400, lambda _, q: backup(q), q)
+        np.testing.assert_allclose(q, exact, atol=1e-10)
+
+
+def test_the_inverse_recovers_the_reward_of_the_target_that_was_used():
+    """On a deterministic process: exact with the frozen policy's action, and off with the maximum where they differ."""
+    with jax.enable_x64(True):
+        rng = np.random.default_rng(23)
+        after, paid, logits = rng.integers(6, size=(6, 3)), rng.normal(size=(6, 3)), rng.normal(size=(6, 3))
+        transition = np.eye(6)[after]
+        _, q = value.policy_evaluation(transition, paid, 0.9, np.eye(3)[np.argmax(logits, -1)])
+        q = jnp.asarray(q)
+        frozen = value.q_target(jnp.asarray(logits), q, jnp.zeros(6), 1.0, double=True)
+        np.testing.assert_allclose(value.inverse_bellman_reward(q, frozen[after], 0.9), paid, atol=1e-12)
+        practical = value.inverse_bellman_reward(q, q.max(-1)[after], 0.9)
+        same = np.asarray(jnp.argmax(logits, -1) == jnp.argmax(q, -1))[after]
+        assert 0 < same.sum() < same.size
+        np.testing.assert_allclose(practical[same], paid[same], atol=1e-12)
+        assert np.all(practical[~same] < paid[~same])
+
+
+def test_errors_of_the_dueling_and_the_inverse_form():
+    with pytest.raises(ValueError, match="baseline"):
+        value.dueling(jnp.zeros(B), jnp.zeros((B, A)), baseline="median")
+    with pytest.raises(ValueError, match="next_value"):
+        value.inverse_bellman_reward(jnp.zeros(B), jnp.zeros((B, A)), 1.0)
