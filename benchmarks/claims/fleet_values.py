@@ -21,6 +21,7 @@ most of the fleet is too far off. That condition was kept.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -112,8 +113,10 @@ def by_zone(x: Array, log: Log) -> tuple[Array, Array]:
     return jnp.sum(x[..., None] * here, axes) / jnp.maximum(count, 1), count
 
 
-def day(rule: Rule, history: Array, value: Array, key: Array, params: FleetParams) -> tuple[Array, Array, Log]:
-    """Its income, the value at its end, and what the drivers did, `[T, D]`."""
+def day(
+    rule: Rule, history: Array, value: Array, key: Array, params: FleetParams, slots: int
+) -> tuple[Array, Array, Log]:
+    """The income of a day, cut after `slots`, the value at its end, and what the drivers did, `[slots, D]`."""
     slot = jnp.arange(SLOTS + 1)
 
     def step(carry: tuple[FleetState, Array], key: Array) -> tuple[tuple[FleetState, Array], tuple[Array, Log]]:
@@ -131,7 +134,7 @@ def day(rule: Rule, history: Array, value: Array, key: Array, params: FleetParam
 
     reset_key, run_key = jax.random.split(key)
     _, state = ENV.reset_env(reset_key, params)
-    (_, value), (reward, log) = jax.lax.scan(step, (state, value), jax.random.split(run_key, SLOTS))
+    (_, value), (reward, log) = jax.lax.scan(step, (state, value), jax.random.split(run_key, slots))
     return reward.sum(), value, log
 
 
@@ -146,22 +149,20 @@ def evaluate(logs: Log) -> Array:
 
     slots = jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), logs)
     start = jnp.zeros((SLOTS + 1, ENV.zones))
-    value = jax.lax.scan(step, start, (jnp.arange(SLOTS), slots), reverse=True)[0]
+    value = jax.lax.scan(step, start, (jnp.arange(len(slots.free)), slots), reverse=True)[0]
     slot = jnp.arange(SLOTS)
     near = jnp.exp(-jnp.abs(slot[:, None] - slot) / SETTINGS["smooth"])
     return value.at[:SLOTS].set(near / near.sum(1, keepdims=True) @ value[:SLOTS])
 
 
-@jax.jit
-@jax.vmap
-def trial(key: Array, test_days: FleetParams) -> Array:
+def trial(slots: int, key: Array, test_days: FleetParams) -> Array:
     """Income `[ARMS, DAYS]`."""
     history_key, test_key = jax.random.split(key)
     history = jnp.zeros((SLOTS + 1, ENV.zones))
     for i, moves in enumerate((False, True)):
         rule = Rule(jnp.array(moves), jnp.zeros(()), jnp.zeros(()))
         keys = jax.random.split(jax.random.fold_in(history_key, i), HISTORY)
-        _, _, logs = jax.vmap(lambda key, v=history, r=rule: day(r, v, v, key, ENV.default_params))(keys)
+        _, _, logs = jax.vmap(lambda key, v=history, r=rule: day(r, v, v, key, ENV.default_params, slots))(keys)
         history = evaluate(logs)
 
     rate = SETTINGS["learning_rate"]
@@ -174,7 +175,7 @@ def trial(key: Array, test_days: FleetParams) -> Array:
 
     def arm(rule: Rule, value: Array) -> Array:
         def step(value: Array, xs: Any) -> tuple[Array, Array]:
-            income, value, _ = day(rule, history, value, *xs)
+            income, value, _ = day(rule, history, value, *xs, slots)
             return value, income
 
         return jax.lax.scan(step, value, (jax.random.split(test_key, DAYS), test_days))[1]
@@ -192,9 +193,10 @@ def test_days(seed: int) -> FleetParams:
 
 
 def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
-    del updates  # days are as long as they are
     days = jax.tree.map(lambda *x: jnp.stack(x), *[test_days(seed) for seed in seeds])
-    income = np.asarray(trial(jax.vmap(jax.random.key)(jnp.asarray(seeds)), days), np.float64)  # [N, ARMS, DAYS]
+    keys = jax.vmap(jax.random.key)(jnp.asarray(seeds))
+    found = jax.jit(jax.vmap(functools.partial(trial, updates)))(keys, days)
+    income = np.asarray(found, np.float64)  # [N, ARMS, DAYS]
     ordinary = [i for i in range(DAYS) if i != EVENT_DAY]
     samples = {}
     for i, name in enumerate(ARMS):
@@ -231,7 +233,7 @@ CLAIM = Claim(
         ),
     ),
     settings=SETTINGS | {"size": SIZE, "drivers": ENV.drivers, "days": DAYS, "history": HISTORY, "event": EVENT},
-    updates=DAYS,
-    steps_per_update=SLOTS,
+    updates=SLOTS,
+    steps_per_update=DAYS,
     run=run,
 )
