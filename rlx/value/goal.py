@@ -348,4 +348,4 @@ def _check_log(
     for name, share in zip(("current", "future", "random"), shares, strict=True):
         check.in_range(name, share, 0.0, 1.0)
     if not any(isinstance(share, jax.core.Tracer) for share in shares):
-        check.require(abs(sum(shares) - 1.0) < 1e-6, "current + future + random", sum(shares), "1")
+        check.require(bool(abs(sum(shares) - 1.0) < 1e-6), "current + future + random", sum(shares), "1")
