@@ -71,7 +71,7 @@ def test_a_base_without_weight_has_no_say():
     assert value.value_guided_logits(logits, jnp.zeros(3), 1.0, jnp.array([0.5, 0.5]))[0] == -jnp.inf
 
 
-def bigrams(seed: int = 0, tokens: int = 4, length: int = 5) -> tuple[np.ndarray, np.ndarray, float]:
+def bigrams(seed: int = 0, tokens: int = 4, length: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """A process whose states are (place, last token), a base policy in it, and a reward for each 3 followed by 1."""
     rng = np.random.default_rng(seed)
     states = length * tokens + 1
@@ -114,6 +114,22 @@ def test_values_of_the_base_improve_it_and_fall_short_of_the_soft_optimum():
     greedy = np.eye(4)[np.argmax(q, -1)]
     assert measure(guided(1e6))[0] == pytest.approx(value.policy_evaluation(transition, paid, discount, greedy)[0][0])
     assert measure(guided(50.0, top_k=1))[0] < rewards[0]  # the base's likeliest token alone
+
+
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_a_conservative_penalty_alone_gives_a_sharpened_clone(temperature: float):
+    """It ends at `Q / temperature = log pi_b + c`, so that decoding with it gives `pi_b^(1 + beta temperature)`."""
+    with jax.enable_x64(True):
+        behaviour = jnp.asarray(np.random.default_rng(7).dirichlet(np.ones(4)))
+
+        def loss(q):
+            return behaviour @ value.cql_penalty(jnp.stack([q] * 4), q, temperature)
+
+        q = jax.lax.fori_loop(0, 5000, lambda _, q: q - temperature * jax.grad(loss)(q), jnp.zeros(4))
+        log_base = jnp.log(behaviour)
+        np.testing.assert_allclose(jax.nn.log_softmax(q / temperature), log_base, atol=1e-8)
+        decoded = value.value_guided_logits(log_base, q, 3.0)
+        np.testing.assert_allclose(decoded, jax.nn.log_softmax((1 + 3.0 * temperature) * log_base), atol=1e-7)
 
 
 # --- Search ---
