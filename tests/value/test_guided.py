@@ -116,6 +116,22 @@ def test_values_of_the_base_improve_it_and_fall_short_of_the_soft_optimum():
     assert measure(guided(50.0, top_k=1))[0] < rewards[0]  # the base's likeliest token alone
 
 
+@pytest.mark.parametrize("temperature", [0.5, 2.0])
+def test_a_conservative_penalty_alone_gives_a_sharpened_clone(temperature: float):
+    """It ends at `Q / temperature = log pi_b + c`, so that decoding with it gives `pi_b^(1 + beta temperature)`."""
+    with jax.enable_x64(True):
+        behaviour = jnp.asarray(np.random.default_rng(7).dirichlet(np.ones(4)))
+
+        def loss(q):
+            return behaviour @ value.cql_penalty(jnp.stack([q] * 4), q, temperature)
+
+        q = jax.lax.fori_loop(0, 5000, lambda _, q: q - temperature * jax.grad(loss)(q), jnp.zeros(4))
+        log_base = jnp.log(behaviour)
+        np.testing.assert_allclose(jax.nn.log_softmax(q / temperature), log_base, atol=1e-8)
+        decoded = value.value_guided_logits(log_base, q, 3.0)
+        np.testing.assert_allclose(decoded, jax.nn.log_softmax((1 + 3.0 * temperature) * log_base), atol=1e-7)
+
+
 # --- Search ---
 
 
