@@ -58,8 +58,7 @@ def towards(key: Array, obs: Array) -> Array:
 @functools.partial(jax.vmap, in_axes=(0, None, None))
 def trial(seed: Array, arm: str, steps: int) -> dict[str, Array]:
     log_key, train_key, play_key = jax.random.split(jax.random.key(seed), 3)
-    robots = dict(num_envs=ROBOTS, env_params=PARAMS, epsilon=1 - SKILL)
-    log = record(scripted(towards), ENV, log_key, STEPS, **robots)
+    log = record(scripted(towards), ENV, log_key, STEPS, num_envs=ROBOTS, env_params=PARAMS, epsilon=1 - SKILL)
     algorithm = iql.make(iql.Config(**{**COMMON, **ARMS[arm]}), ENV, PARAMS)
     state, metrics = train(algorithm, train_key, steps, log)
     played = evaluate(algorithm.policy(state), ENV, play_key, EPISODES, env_params=PARAMS, max_steps=STEPS, greedy=True)
