@@ -203,8 +203,9 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
         samples[f"{name}: ordinary days"] = income[:, i][:, ordinary].mean(-1).tolist()
         samples[f"{name}: day of the event"] = income[:, i, EVENT_DAY].tolist()
         samples[f"{name}: all days"] = income[:, i].mean(-1).tolist()
-    ratio = income[:, ARMS.index("V1D3"), EVENT_DAY] / income[:, ARMS.index("history"), EVENT_DAY]
-    return samples | {"gain over history on the day of the event": (ratio - 1).tolist()}
+    event, history = (income[:, ARMS.index(name), EVENT_DAY] for name in ("V1D3", "history"))
+    gain = (event - history) / np.maximum(history, 1.0)  # a smoke's days may earn nothing
+    return samples | {"gain over history on the day of the event": gain.tolist()}
 
 
 CLAIM = Claim(
