@@ -45,6 +45,7 @@ ALGORITHMS = (
     "pqn",
     "dqn",
     "sac",
+    "td3",
     "morld",
     "cmorl",
     "pgmorl",

@@ -175,7 +175,8 @@ def trial(slots: int, key: Array, test_days: FleetParams) -> Array:
 
     def arm(rule: Rule, value: Array) -> Array:
         def step(value: Array, xs: Any) -> tuple[Array, Array]:
-            income, value, _ = day(rule, history, value, *xs, slots)
+            key, orders = xs
+            income, value, _ = day(rule, history, value, key, orders, slots)
             return value, income
 
         return jax.lax.scan(step, value, (jax.random.split(test_key, DAYS), test_days))[1]
@@ -203,8 +204,9 @@ def run(seeds: Sequence[int], updates: int) -> dict[str, list[float]]:
         samples[f"{name}: ordinary days"] = income[:, i][:, ordinary].mean(-1).tolist()
         samples[f"{name}: day of the event"] = income[:, i, EVENT_DAY].tolist()
         samples[f"{name}: all days"] = income[:, i].mean(-1).tolist()
-    ratio = income[:, ARMS.index("V1D3"), EVENT_DAY] / income[:, ARMS.index("history"), EVENT_DAY]
-    return samples | {"gain over history on the day of the event": (ratio - 1).tolist()}
+    event, history = (income[:, ARMS.index(name), EVENT_DAY] for name in ("V1D3", "history"))
+    gain = (event - history) / np.maximum(history, 1.0)  # a smoke's days may earn nothing
+    return samples | {"gain over history on the day of the event": gain.tolist()}
 
 
 CLAIM = Claim(
@@ -236,4 +238,9 @@ CLAIM = Claim(
     updates=SLOTS,
     steps_per_update=DAYS,
     run=run,
+    seeds=range(1010, 1020),
+    history=(
+        "judged again on new seeds, after the code had been put in another order for a short smoke; the experiment is the "
+        "same (before, twice: not reproduced, 2.1% and 1.9% on the event's day)",
+    ),
 )

@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import NamedSharding, PartitionSpec
 from tiny import Tiny
 
-from rlx.algos import dqn, mo_q_learning, pareto_q_learning, ppo, pqn, sac
+from rlx.algos import dqn, mo_q_learning, pareto_q_learning, ppo, pqn, sac, td3
 from rlx.envs import make
 from rlx.runtime import make_mesh
 from rlx.space import Box, Discrete
@@ -45,6 +45,7 @@ ALGORITHMS = {
         pareto_q_learning.Config(num_envs=4, num_steps=8, capacity=4, exploration="cardinality"), VECTOR
     ),
     "sac": lambda: sac.make(sac.Config(num_envs=4, batch_size=8, buffer_size=64, learning_starts=16, hidden=(8,)), BOX),
+    "td3": lambda: td3.make(td3.Config(num_envs=4, batch_size=8, buffer_size=64, learning_starts=16, hidden=(8,)), BOX),
 }
 
 

@@ -87,11 +87,11 @@ def test_a_support_that_misses_the_returns_is_reported(head: str):
 
 GAMBLE = {
     "head": "qr",
-    "atoms": 32,
+    "atoms": 20,
     "hidden": (64, 64),
     "discount": 1.0,
     "num_envs": 32,
-    "batch_size": 128,
+    "batch_size": 64,
     "buffer_size": 20_000,
     "learning_starts": 4_000,
     "learning_rate": 1e-3,
@@ -106,7 +106,7 @@ def test_with_a_stock_the_best_policy_for_cvar_is_learned():
     lottery = stock.gamble(2)
     env = Stock(lottery)
     settings = GAMBLE | {"utility": "cvar", "relabel": 1}
-    algorithm, state, _ = learn(env, settings, 2_000, StockParams(env.env.default_params, -10.0, 10.0))
+    algorithm, state, _ = learn(env, settings, 1_500, StockParams(env.env.default_params, -10.0, 10.0))
 
     def act(t, total):
         obs = {"observation": jax.nn.one_hot(jnp.array([t]), 3), space.STOCK: jnp.array([total], jnp.float32)}

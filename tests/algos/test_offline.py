@@ -78,12 +78,12 @@ def test_td3_bc_follows_the_weighted_sum_and_moves_the_actor_every_other_step():
     first = algorithm.init(KEY)
     second, _ = algorithm.update(first, data)
     third, _ = algorithm.update(second, data)
-    still = jax.tree.map(
-        lambda x, y: bool(jnp.array_equal(x, y)), (first.params, first.target), (second.params, second.target)
-    )
+    learners = [state.learner for state in (first, second, third)]
+    before, after = ((learner.params, learner.target) for learner in learners[:2])
+    still = jax.tree.map(lambda x, y: bool(jnp.array_equal(x, y)), before, after)
     assert all(jax.tree.leaves((still[0]["actor"], still[1])))
     assert not all(jax.tree.leaves(still[0]["critic"]))
-    assert not jnp.array_equal(*(jax.tree.leaves(s.params["actor"])[-1] for s in (second, third)))
+    assert not jnp.array_equal(*(jax.tree.leaves(learner.params["actor"])[-1] for learner in learners[1:]))
 
 
 # --- CQL ---
