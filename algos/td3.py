@@ -219,19 +219,23 @@ def make(
     problem = pose(env, env_params, rewards, weighting, config.num_envs, continuing=False)
     env_params, _, action_space, rewards, channels, weighting, spec = problem
     parts = learning(config, problem, lambda q, action, taken: -q)
-    num_channels, num_components = len(channels), action_space.shape[0]
+    num_channels = len(channels)
     to_env = action_distribution(action_space).to_env
     steps_per_update = config.num_envs * config.num_steps
+
+    def blurred(action: Array, key: Array) -> Array:
+        noise = config.exploration_noise * jax.random.normal(key, action.shape)
+        return jnp.clip(action + noise, -1.0, 1.0)
 
     # --- 1. Collect, score and store ---
 
     def collect(learner: Learner, envs: EnvBatch, key: Array, at_random: bool) -> tuple[EnvBatch, Transition]:
         def act(key: Array, obs: PyTree) -> tuple[Array, Array]:
-            shape, no_density = (config.num_envs, num_components), jnp.zeros(config.num_envs)
             if at_random:
-                return to_env(jax.random.uniform(key, shape, minval=-1.0)), no_density
-            noise = config.exploration_noise * jax.random.normal(key, shape)
-            return to_env(jnp.clip(parts.act(learner, obs) + noise, -1.0, 1.0)), no_density
+                action = jax.vmap(action_space.sample)(jax.random.split(key, config.num_envs))
+            else:
+                action = to_env(blurred(parts.act(learner, obs), key))
+            return action, jnp.zeros(config.num_envs)  # no density
 
         return rollout(env, env_params, key, envs, config.num_steps, act)
 
@@ -306,10 +310,7 @@ def make(
         def act(key: Array, obs: PyTree, memory: PyTree, reset: Array, greedy: bool = False) -> tuple[Array, PyTree]:
             del reset  # no memory
             action = parts.act(state.learner, obs)
-            if not greedy:
-                noise = config.exploration_noise * jax.random.normal(key, action.shape)
-                action = jnp.clip(action + noise, -1.0, 1.0)
-            return to_env(action), memory
+            return to_env(action if greedy else blurred(action, key)), memory
 
         return Policy(lambda batch_size: (), act)
 

@@ -240,7 +240,7 @@ CLAIM = Claim(
     run=run,
     seeds=range(1010, 1020),
     history=(
-        "judged again on new seeds, after the code had been put in another order for a short smoke; the experiment is the "
-        "same (before, twice: not reproduced, 2.1% and 1.9% on the event's day)",
+        "judged again on new seeds, after the code had been put in another order for a short smoke; the experiment is "
+        "the same (before, twice: not reproduced, 2.1% and 1.9% on the event's day)",
     ),
 )
