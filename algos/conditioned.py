@@ -17,7 +17,7 @@ import optax
 
 from rlx import check
 from rlx.nets import Network, prepare
-from rlx.nets.distribution import LOG_STD_RANGE, action_bounds, action_distribution, mask_logits
+from rlx.nets.distribution import action_bounds, action_distribution, policy_outputs
 from rlx.runtime.log import draw_rows, scorer
 from rlx.runtime.problem import initial_weights, pose
 from rlx.space import Box
@@ -91,18 +91,13 @@ def make(
         inputs = prepare(obs_space, obs)
         if config.outcome == "none":
             return inputs
-        parts = [x for x in (inputs.vector, outcome[..., None]) if x is not None]
-        return inputs._replace(vector=jnp.concatenate(parts, axis=-1))
+        return inputs.beside(outcome[..., None])
 
     def action_outputs(params: PyTree, obs: PyTree, outcome: Array) -> Array:
-        """Parameters of the distribution of actions; a Box has means in [-1, 1] and bounded deviations."""
+        """Parameters of the distribution of actions."""
         inputs = told(obs, outcome)
         found = network.apply(params, jax.tree.map(lambda x: x[None], inputs), (), None)[0][0]
-        if not continuous:
-            return mask_logits(found, inputs.mask)
-        mean, spread = jnp.split(jnp.tanh(found), 2, axis=-1)
-        low, high = LOG_STD_RANGE
-        return jnp.concatenate([mean, low + 0.5 * (high - low) * (spread + 1)], axis=-1)
+        return policy_outputs(action_space, found, inputs.mask)
 
     # --- 1. Outcomes ---
 

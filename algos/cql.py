@@ -22,7 +22,7 @@ import optax
 
 from rlx import check
 from rlx.nets import Network, prepare
-from rlx.nets.distribution import LOG_STD_RANGE, action_bounds, action_distribution
+from rlx.nets.distribution import action_bounds, action_distribution, bounded_log_std
 from rlx.policy import sac_policy_loss, sac_temperature_loss, tanh_log_det
 from rlx.runtime.log import draw_rows, scorer
 from rlx.runtime.problem import initial_weights, pose
@@ -131,20 +131,15 @@ def make(
         q = jax.vmap(lambda params: outputs(critic_network, params, inputs))(critic)
         return q.reshape(*q.shape[:-1], num_actions, num_channels)
 
-    def with_action(inputs: Any, action: Array) -> Any:
-        parts = [x for x in (inputs.vector, action) if x is not None]
-        return inputs._replace(vector=jnp.concatenate(parts, axis=-1))
-
     def values_of(critic: PyTree, obs: PyTree, action: Array) -> Array:
         """`[critics, N, K]` of actions `[N, D]` in [-1, 1]."""
-        inputs = with_action(prepare(obs_space, obs), action)
+        inputs = prepare(obs_space, obs).beside(action)
         return jax.vmap(lambda params: outputs(critic_network, params, inputs))(critic)
 
     def sample_action(actor: PyTree, key: Array, obs: PyTree, count: int) -> tuple[Array, Array]:
         """Reparametrised actions `[count, N, D]` in [-1, 1] and their log-probabilities `[count, N]`."""
         mean, spread = jnp.split(outputs(actor_network, actor, prepare(obs_space, obs)), 2, axis=-1)
-        smallest, largest = LOG_STD_RANGE
-        log_std = smallest + 0.5 * (largest - smallest) * (jnp.tanh(spread) + 1.0)
+        log_std = bounded_log_std(spread)
         noise = jax.random.normal(key, (count, *mean.shape))
         u = mean + jnp.exp(log_std) * noise
         log_normal = -0.5 * jnp.square(noise) - log_std - 0.5 * math.log(2 * math.pi)
@@ -220,7 +215,7 @@ def make(
         if config.diversity is not None:
 
             def worth_of(critic: PyTree, action: Array) -> Array:
-                inputs = with_action(prepare(obs_space, step.obs), action)
+                inputs = prepare(obs_space, step.obs).beside(action)
                 return jnp.sum(outputs(critic_network, critic, inputs) * weights)
 
             slopes = jax.vmap(jax.grad(worth_of, argnums=1), (0, None))(params["critic"], dist.from_env(step.action))
@@ -242,7 +237,7 @@ def make(
         actor_key, critic_key, source_key, run_key = jax.random.split(key, 4)
         obs = jax.tree.map(lambda x: jnp.zeros((1, 1, *x.shape), x.dtype), jax.eval_shape(obs_space.sample, key))
         inputs = prepare(obs_space, obs)
-        taken = with_action(inputs, jnp.zeros((1, 1, num_components))) if continuous else inputs
+        taken = inputs.beside(jnp.zeros((1, 1, num_components))) if continuous else inputs
         params: dict[str, PyTree] = {
             "critic": jax.vmap(lambda key: critic_network.init(key, taken, (), None))(
                 jax.random.split(critic_key, config.num_critics)

@@ -135,8 +135,7 @@ def make(config: Config, env: Environment, env_params: Any = None) -> Algorithm:
         return to_length(outputs(subgoal_network, params["subgoal"], pair(here, goal)))
 
     def with_subgoal(here: PyTree, vector: Array) -> Inputs:
-        inputs = prepare(seen, here)
-        return inputs._replace(vector=jnp.concatenate([x for x in (inputs.vector, vector) if x is not None], axis=-1))
+        return prepare(seen, here).beside(vector)
 
     def values(params: PyTree, here: PyTree, goal: PyTree) -> Array:
         """`[2, N]`, through the subgoal's vector."""

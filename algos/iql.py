@@ -25,7 +25,7 @@ import optax
 
 from rlx import check
 from rlx.nets import Network, prepare
-from rlx.nets.distribution import LOG_STD_RANGE, action_bounds, action_distribution, mask_logits
+from rlx.nets.distribution import action_bounds, action_distribution, policy_outputs
 from rlx.policy import awr_weights
 from rlx.runtime.log import draw_rows, scorer
 from rlx.runtime.problem import initial_weights, pose
@@ -125,18 +125,12 @@ def make(
         return network.apply(params, jax.tree.map(lambda x: x[None], inputs), (), None)[0][0]
 
     def action_outputs(actor: PyTree, obs: PyTree) -> Array:
-        """Parameters of the distribution of actions; a Box has means in [-1, 1] and bounded deviations."""
+        """Parameters of the distribution of actions."""
         inputs = prepare(obs_space, obs)
-        found = outputs(actor_network, actor, inputs)
-        if not continuous:
-            return mask_logits(found, inputs.mask)
-        mean, spread = jnp.split(jnp.tanh(found), 2, axis=-1)
-        low, high = LOG_STD_RANGE
-        return jnp.concatenate([mean, low + 0.5 * (high - low) * (spread + 1)], axis=-1)
+        return policy_outputs(action_space, outputs(actor_network, actor, inputs), inputs.mask)
 
     def with_action(obs: PyTree, action: Array) -> Any:
-        inputs, taken = prepare(obs_space, obs), prepare(action_space, dist.from_env(action)).vector
-        return inputs._replace(vector=jnp.concatenate([x for x in (inputs.vector, taken) if x is not None], axis=-1))
+        return prepare(obs_space, obs).beside(prepare(action_space, dist.from_env(action)).vector)
 
     # --- 1. Learn ---
 

@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import optax
 
 from rlx import check
-from rlx.nets import Inputs, Network, prepare
+from rlx.nets import Network, prepare
 from rlx.nets.distribution import action_bounds, action_distribution, mask_logits
 from rlx.reward import triplet_loss, unit_norm_loss
 from rlx.runtime.problem import pose
@@ -90,20 +90,16 @@ def make(config: Config, env: Environment, env_params: Any = None) -> Algorithm:
         {part: optax.flatten(optax.adam(rate)) for part, rate in rates.items()}, {part: part for part in rates}
     )
 
-    def with_vector(obs: PyTree, more: Array) -> Inputs:
-        inputs = prepare(obs_space, obs)
-        return inputs._replace(vector=more if inputs.vector is None else jnp.concatenate([inputs.vector, more], -1))
-
     def encode(encoder: PyTree, segments: PreferenceBatch) -> Array:
         """Contexts `[S, D]` of `S` segments, leaves `[S, T, ...]`."""
         taken: Any = prepare(action_space, dist.from_env(segments.action)).vector  # pyright: ignore[reportArgumentType]
-        steps, _ = encoder_network.apply(encoder, with_vector(segments.obs, taken), (), None)
+        steps, _ = encoder_network.apply(encoder, prepare(obs_space, segments.obs).beside(taken), (), None)
         count = jnp.maximum(jnp.sum(segments.mask, axis=1, keepdims=True), 1)
         return jnp.sum(jnp.where(segments.mask[..., None], steps, 0), axis=1) / count
 
     def decide(policy: PyTree, obs: PyTree, context: Array) -> Array:
         """What the policy puts out for leaves `[S, T, ...]` and contexts `[S, T, D]`: actions of a Box, or logits."""
-        inputs = with_vector(obs, context)
+        inputs = prepare(obs_space, obs).beside(context)
         found, _ = policy_network.apply(policy, inputs, (), None)
         return jnp.tanh(found) if continuous else mask_logits(found, inputs.mask)
 
@@ -146,8 +142,8 @@ def make(config: Config, env: Environment, env_params: Any = None) -> Algorithm:
         taken: Any = prepare(action_space, action).vector
         context = jax.random.normal(context_key, (config.context,))
         params = {
-            "encoder": encoder_network.init(encoder_key, with_vector(obs, taken), (), None),
-            "policy": policy_network.init(policy_key, with_vector(obs, context[None, None]), (), None),
+            "encoder": encoder_network.init(encoder_key, prepare(obs_space, obs).beside(taken), (), None),
+            "policy": policy_network.init(policy_key, prepare(obs_space, obs).beside(context[None, None]), (), None),
             "context": context / jnp.linalg.norm(context),
         }
         return State(params, optimiser.init(params), run_key)

@@ -21,7 +21,7 @@ import optax
 
 from rlx import check
 from rlx.nets import Network, prepare
-from rlx.nets.distribution import LOG_STD_RANGE, action_bounds
+from rlx.nets.distribution import action_bounds, bounded_log_std
 from rlx.policy import sac_policy_loss, sac_temperature_loss, tanh_log_det
 from rlx.runtime.problem import initial_weights, pose, prefixed, reweigh, under_preferences
 from rlx.runtime.replay import Replay, Scored, add, capacity_for, init_replay, rows_of_all, sample_uniform, window
@@ -145,8 +145,7 @@ def make(
         """Mean and log standard deviation `[N, D]` of the action before squashing."""
         inputs = jax.tree.map(lambda x: x[None], prepare(obs_space, obs))
         mean, spread = jnp.split(actor_network.apply(actor, inputs, (), None)[0][0], 2, axis=-1)
-        smallest, largest = LOG_STD_RANGE
-        return mean, smallest + 0.5 * (largest - smallest) * (jnp.tanh(spread) + 1.0)
+        return mean, bounded_log_std(spread)
 
     def sample_action(actor: PyTree, key: Array, obs: PyTree) -> tuple[Array, Array]:
         """A reparametrised action `[N, D]` in [-1, 1] and its log-probability `[N]`."""
@@ -158,9 +157,7 @@ def make(
 
     def action_values(critic: PyTree, obs: PyTree, action: Array) -> Array:
         """`[critics, N, K + 1]`."""
-        inputs = prepare(obs_space, obs)
-        vector = action if inputs.vector is None else jnp.concatenate([inputs.vector, action], axis=-1)
-        inputs = jax.tree.map(lambda x: x[None], inputs._replace(vector=vector))
+        inputs = jax.tree.map(lambda x: x[None], prepare(obs_space, obs).beside(action))
         return jax.vmap(lambda params: critic_network.apply(params, inputs, (), None)[0][0])(critic)
 
     def with_bonus(weights: Array, obs: PyTree) -> Array:
@@ -284,11 +281,10 @@ def make(
         actor_key, critic_key, source_key, env_key, fill_key, run_key = jax.random.split(key, 6)
         envs = reset_batch(env, env_params, env_key, config.num_envs)
         inputs = jax.tree.map(lambda x: x[None], prepare(obs_space, envs.obs))
-        action = jnp.zeros((1, config.num_envs, num_components))
-        vector = action if inputs.vector is None else jnp.concatenate([inputs.vector, action], axis=-1)
+        with_action = inputs.beside(jnp.zeros((1, config.num_envs, num_components)))
         params = {
             "actor": actor_network.init(actor_key, inputs, (), None),
-            "critic": jax.vmap(lambda key: critic_network.init(key, inputs._replace(vector=vector), (), None))(
+            "critic": jax.vmap(lambda key: critic_network.init(key, with_action, (), None))(
                 jax.random.split(critic_key, config.num_critics)
             ),
             "log_temperature": jnp.log(jnp.asarray(config.initial_temperature, jnp.float32)),

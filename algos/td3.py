@@ -119,14 +119,9 @@ def learning(config: LearnerConfig, problem: Problem, policy_loss: Callable[[Arr
         inputs = jax.tree.map(lambda x: x[None], prepare(obs_space, obs))
         return jnp.tanh(actor_network.apply(actor, inputs, (), None)[0][0])
 
-    def with_action(obs: PyTree, action: Array) -> Any:
-        inputs = prepare(obs_space, obs)
-        vector = action if inputs.vector is None else jnp.concatenate([inputs.vector, action], axis=-1)
-        return inputs._replace(vector=vector)
-
     def action_values(critic: PyTree, obs: PyTree, action: Array) -> Array:
         """`[critics, N, K]`."""
-        inputs = jax.tree.map(lambda x: x[None], with_action(obs, action))
+        inputs = jax.tree.map(lambda x: x[None], prepare(obs_space, obs).beside(action))
         return jax.vmap(lambda params: critic_network.apply(params, inputs, (), None)[0][0])(critic)
 
     def critic_loss(
@@ -149,10 +144,11 @@ def learning(config: LearnerConfig, problem: Problem, policy_loss: Callable[[Arr
     def init(key: Array) -> Learner:
         actor_key, critic_key = jax.random.split(key)
         obs = jax.tree.map(lambda x: jnp.zeros((1, 1, *x.shape), x.dtype), jax.eval_shape(obs_space.sample, key))
-        inputs = with_action(obs, jnp.zeros((1, 1, num_components)))
+        inputs = prepare(obs_space, obs)
+        with_action = inputs.beside(jnp.zeros((1, 1, num_components)))
         params = {
-            "actor": actor_network.init(actor_key, prepare(obs_space, obs), (), None),
-            "critic": jax.vmap(lambda key: critic_network.init(key, inputs, (), None))(
+            "actor": actor_network.init(actor_key, inputs, (), None),
+            "critic": jax.vmap(lambda key: critic_network.init(key, with_action, (), None))(
                 jax.random.split(critic_key, config.num_critics)
             ),
         }

@@ -74,6 +74,22 @@ def action_distribution(space: Space) -> ActionDistribution:
     raise TypeError(f"action space must be Discrete, MultiDiscrete or Box; got {space!r}")
 
 
+def policy_outputs(space: Space, outputs: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """A network's numbers as outputs of `action_distribution(space)`: logits that keep to a mask, or means in [-1, 1]
+    and bounded deviations.
+    """
+    if not isinstance(space, Box):
+        return mask_logits(outputs, mask)
+    mean, spread = jnp.split(outputs, 2, axis=-1)
+    return jnp.concatenate([jnp.tanh(mean), bounded_log_std(spread)], axis=-1)
+
+
+def bounded_log_std(spread: jax.Array) -> jax.Array:
+    """Any number as the logarithm of a deviation, within `LOG_STD_RANGE`."""
+    low, high = LOG_STD_RANGE
+    return low + 0.5 * (high - low) * (jnp.tanh(spread) + 1.0)
+
+
 def _categorical(space: Discrete | MultiDiscrete) -> ActionDistribution:
     single = isinstance(space, Discrete)
     nvec = (space.n,) if single else space.nvec

@@ -28,6 +28,10 @@ class Inputs(NamedTuple):
     image: jax.Array | None  # float32 [..., H, W, C]
     mask: jax.Array | None  # bool [..., A]: which actions are legal
 
+    def beside(self, more: jax.Array) -> Inputs:
+        """The same with `more` numbers `[..., N]` at the end of the vector."""
+        return self._replace(vector=more if self.vector is None else jnp.concatenate([self.vector, more], axis=-1))
+
 
 def prepare(space: Space, obs: Any) -> Inputs:
     """Flatten `obs` into one vector and one image: boxes of rank 3 are images, integers become one-hot.
