@@ -6,7 +6,7 @@ usage: rlx COMMAND [options]
   rlx sweep ppo --env CartPole-v1 --over learning_rate=1e-4,1e-3 --seeds 8
   rlx eval runs/first --episodes 100
   rlx collect runs/first --steps 100000 --out log.npz
-  rlx train iql --env CartPole-v1 --data log.npz --total-steps 20000
+  rlx train iql --env CartPole-v1 --data log.npz --total-steps 5000 --hidden 64 64
   rlx report runs/first runs/second
   rlx list
 

@@ -12,7 +12,7 @@ from rlx.__main__ import main
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCUMENTS = ("README.md", "CONTRIBUTING.md")
-SMALL = {"--total-steps": "2048", "--seeds": "2", "--episodes": "2"}
+SMALL = {"--total-steps": "2048", "--steps": "512", "--seeds": "2", "--episodes": "2"}
 
 
 def documents() -> list[Path]:
@@ -48,7 +48,8 @@ def test_commands_run(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     for command in commands():
         words = shlex.split(command)[1:]
-        for option, value in SMALL.items():
+        small = SMALL | ({"--total-steps": "20"} if "--data" in words else {})  # gradient steps
+        for option, value in small.items():
             if option in words:
                 words[words.index(option) + 1] = value
             elif option == "--total-steps" and words[0] in ("train", "sweep"):

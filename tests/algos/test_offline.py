@@ -75,9 +75,9 @@ def test_td3_bc_follows_the_weighted_sum_and_moves_the_actor_every_other_step():
         config = td3_bc.Config(**SMALL, alpha=1.0, tau=0.05)
         algorithm = td3_bc.make(config, env, rewards=rewards, weighting=linear(jnp.array(weights)))
         assert sign * (act(algorithm, learn(algorithm, data))[0, 0] - 1) > 0.6
-    first = algorithm.init(KEY)
-    second, _ = algorithm.update(first, data)
-    third, _ = algorithm.update(second, data)
+    first, update = jax.jit(algorithm.init)(KEY), jax.jit(algorithm.update)
+    second, _ = update(first, data)
+    third, _ = update(second, data)
     learners = [state.learner for state in (first, second, third)]
     before, after = ((learner.params, learner.target) for learner in learners[:2])
     still = jax.tree.map(lambda x, y: bool(jnp.array_equal(x, y)), before, after)
@@ -139,7 +139,7 @@ def test_critics_are_kept_apart():
         algorithm = cql.make(config, Tiny(Box(-1.0, 1.0, (2,)), guess=False))
         state = learn(algorithm, data, 500)
         before = state.params["critic"]
-        metric[diversity] = float(algorithm.update(state, data)[1]["loss/diversity"])
+        metric[diversity] = float(jax.jit(algorithm.update)(state, data)[1]["loss/diversity"])
         if diversity == 0:
 
             def q(shift: np.ndarray, critic: Any = before) -> np.ndarray:
@@ -302,14 +302,17 @@ def test_refusals():
         "conditioned": conditioned.make(conditioned.Config(), ARMED),
     }
     empty = jax.tree.map(lambda x: x[:0], log_of(TAKEN, ARMS[TAKEN]))
+
+    def trace(algorithm: Algorithm, *data: Any) -> None:
+        jax.eval_shape(lambda key: algorithm.update(algorithm.init(key), *data), KEY)
+
     for algorithm in made.values():
         with pytest.raises(ValueError, match="data must be a log"):
-            algorithm.update(algorithm.init(KEY))
+            trace(algorithm)
     with pytest.raises(ValueError, match="at least one step"):
-        made["cql"].update(made["cql"].init(KEY), empty)
-    algorithm = recoil.make(recoil.Config(), ARMED)
+        trace(made["cql"], empty)
     with pytest.raises(ValueError, match=r"recoil\.Logs"):
-        algorithm.update(algorithm.init(KEY))
+        trace(recoil.make(recoil.Config(), ARMED))
     with pytest.raises(TypeError, match="Box"):
         td3_bc.make(td3_bc.Config(), ARMED)
     with pytest.raises(ValueError, match="diversity must be None"):
