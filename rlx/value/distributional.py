@@ -184,10 +184,14 @@ def categorical_mean(logits: jax.Array, support: jax.Array) -> jax.Array:
     return jax.nn.softmax(logits) @ support
 
 
-def clipped_mass(y: jax.Array, support: jax.Array, probs: jax.Array | None = None) -> jax.Array:
+def clipped_mass(
+    y: jax.Array, support: jax.Array, probs: jax.Array | None = None, *, limit: float | None = None
+) -> jax.Array:
     """The share of a target's mass that lies beyond a support, where projecting moves it to the end.
 
     Anything but nearly 0 says that the support is too narrow: the values learned are then those of clipped returns.
+    With a `limit` a mean share above it is an error, for returns that are known before learning (those of a log); under
+    `jit` there is nothing to look at, and nothing is raised.
 
     Shapes: `y` `[...]`, or `[..., J]` with `probs` `[..., J]`; `support` `[M]`. Result `[...]`. Stopped: all.
 
@@ -196,13 +200,19 @@ def clipped_mass(y: jax.Array, support: jax.Array, probs: jax.Array | None = Non
     0.25
 
     Raises:
-      ValueError: for shapes that do not fit, or a support that does not increase.
+      ValueError: for shapes that do not fit, a support that does not increase, or more mass beyond it than `limit`.
     """
     _check_support(support)
     outside = ((y < support[0]) | (y > support[-1])).astype(y.dtype)
     if probs is not None:
         check.same_shape(y=y, probs=probs)
         outside = jnp.sum(outside * probs, axis=-1)
+    if limit is not None:
+        check.in_range("limit", limit, 0.0, 1.0)
+        if not isinstance(outside, jax.core.Tracer):
+            share, ends = float(outside.mean()), f"[{float(support[0]):g}, {float(support[-1]):g}]"
+            allowed = f"wide enough for all but {limit:.1%} of the returns; they go from {y.min():g} to {y.max():g}"
+            check.require(share <= limit, f"support, {share:.1%} of the returns beyond it,", ends, allowed)
     return jax.lax.stop_gradient(outside)
 
 

@@ -201,6 +201,17 @@ def test_cvar_goes_from_the_least_to_the_mean():
     np.testing.assert_allclose(value.cvar(outcome, 1.0), outcome.mean(), rtol=1e-6)
 
 
+def test_a_support_that_misses_the_returns_is_an_error_if_asked():
+    returns, support = jnp.array([-3.0, 0.0, 0.5, 8.0]), jnp.linspace(-1, 1, 5)
+    np.testing.assert_array_equal(value.clipped_mass(returns, support, limit=0.5), [1, 0, 0, 1])
+    message = r"50.0% of the returns .* wide enough for all but 49.0% .* from -3 to 8; got '\[-1, 1\]'"
+    with pytest.raises(ValueError, match=message):
+        value.clipped_mass(returns, support, limit=0.49)
+    with pytest.raises(ValueError, match=r"25\.0% of the returns"):
+        value.clipped_mass(jnp.array([0.0, 9.0]), support, jnp.array([0.75, 0.25]), limit=0.1)
+    jax.jit(lambda y: value.clipped_mass(y, support, limit=0.1))(returns)
+
+
 def test_wrong_supports_and_levels_are_errors():
     y = jnp.zeros(3)
     with pytest.raises(ValueError, match="support must be increasing"):
