@@ -40,7 +40,7 @@ class Curve(NamedTuple):
     """One metric of one setting over training."""
 
     label: str
-    steps: np.ndarray  # [N] environment steps
+    steps: np.ndarray  # [N], of the environment, or updates where there is a log
     values: np.ndarray  # [S, N], finite, one row for each seed
 
 
@@ -53,8 +53,10 @@ class Panel(NamedTuple):
     curves: list[Curve]
 
 
-def draw(panels: Sequence[Panel], colours: Mapping[str, str], title: str, path: Path) -> None:
-    """Write a picture of the panels; labels without a colour are grey."""
+def draw(
+    panels: Sequence[Panel], colours: Mapping[str, str], title: str, path: Path, *, steps: str = "environment steps"
+) -> None:
+    """Write a picture of the panels, over `steps` of that name; labels without a colour are grey."""
     import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -69,7 +71,7 @@ def draw(panels: Sequence[Panel], colours: Mapping[str, str], title: str, path: 
         FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False)
         for axis, panel in zip(axes.flat, panels, strict=False):
-            _draw_panel(axis, panel, colours)
+            _draw_panel(axis, panel, colours, steps)
         for axis in axes.flat[len(panels) :]:
             axis.set_visible(False)
         seeds = sorted({len(curve.values) for panel in panels for curve in panel.curves})
@@ -85,7 +87,7 @@ def draw(panels: Sequence[Panel], colours: Mapping[str, str], title: str, path: 
         figure.savefig(path)
 
 
-def _draw_panel(axis: Any, panel: Panel, colours: Mapping[str, str]) -> None:
+def _draw_panel(axis: Any, panel: Panel, colours: Mapping[str, str], steps: str) -> None:
     from matplotlib.ticker import EngFormatter
 
     ends = []
@@ -98,7 +100,7 @@ def _draw_panel(axis: Any, panel: Panel, colours: Mapping[str, str]) -> None:
             axis.fill_between(curve.steps, low, high, color=colour, alpha=0.18, linewidth=0, zorder=above)
             ends.append((middle[-1], curve.label, colour))
     axis.set_title(panel.title)
-    axis.set_xlabel("environment steps")
+    axis.set_xlabel(steps)
     axis.set_ylabel(panel.unit)
     axis.set_xlim(0, max(curve.steps[-1] for curve in panel.curves))
     axis.xaxis.set_major_formatter(EngFormatter(sep=""))

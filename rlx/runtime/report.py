@@ -104,18 +104,21 @@ def report(*paths: str | os.PathLike[str], out: str | os.PathLike[str] | None = 
     coloured = [settings[index].label for index in sorted(best[:MAX_COLOURED])]
     colours = dict(zip(coloured, COLOURS, strict=False))
 
-    environments = {str((stored_description(path) or {}).get("environment")) for path in runs} - {"None"}
+    descriptions = [stored_description(path) or {} for path in runs]
+    environments = {str(description.get("environment")) for description in descriptions} - {"None"}
+    from_data = {"data" in description for description in descriptions}
+    steps = {(True,): "updates", (False,): "environment steps"}.get(tuple(from_data), "environment steps, or updates")
     title = ", ".join([*sorted(environments), *([runs[0].name] if len(runs) == 1 else [])])
     figures = []
     for name, panels in (("returns.png", returns), ("diagnostics.png", diagnostics)):
         if panels:
             figures.append(folder / name)
-            draw(panels, colours, title, figures[-1])
+            draw(panels, colours, title, figures[-1], steps=steps)
 
     displacement = _displacement([settings[index] for index in best[:MAX_COLOURED]])
     if displacement:
         figures.append(folder / "displacement.png")
-        draw(displacement, {"chosen": COLOURS[0], "rejected": COLOURS[1]}, title, figures[-1])
+        draw(displacement, {"chosen": COLOURS[0], "rejected": COLOURS[1]}, title, figures[-1], steps=steps)
 
     front, front_figure = _fronts([settings[index] for index in best], coloured, folder / "front.png")
     figures += front_figure

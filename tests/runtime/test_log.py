@@ -13,6 +13,7 @@ from rlx import envs, runtime
 from rlx.algos import iql
 from rlx.envs import point
 from rlx.envs.grid import GridWorld, open_room
+from rlx.runtime import report
 from rlx.space import Box, Discrete
 from rlx.types import Policy
 
@@ -215,7 +216,7 @@ def test_logs_that_cannot_be_learned_from_are_refused():
         runtime.check_log(log, GridWorld(open_room(5), mask_actions=True).observation_space(None))
 
 
-def test_a_run_goes_on_with_its_own_log_only(tmp_path):
+def test_a_run_goes_on_with_its_own_log_only(tmp_path, monkeypatch):
     env, params, log = corridor(1.0, always(3))
     algorithm = iql.make(iql.Config(batch_size=8, hidden=(4,)), env, params)
     run = functools.partial(runtime.fit, algorithm, out=tmp_path, progress=False)
@@ -223,6 +224,10 @@ def test_a_run_goes_on_with_its_own_log_only(tmp_path):
     with pytest.raises(runtime.RunError, match="data: "):
         run(total_steps=4, data=log._replace(reward=log.reward + 1))
     assert run(total_steps=4, data=jax.tree.map(np.asarray, log)).updates == 4
+    axes = []
+    monkeypatch.setattr(report, "draw", lambda *panels, steps: axes.append(steps))
+    report.report(tmp_path)
+    assert set(axes) == {"updates"}  # none of the environment was stepped
 
 
 def test_a_data_set_of_minari_is_a_log(tmp_path, monkeypatch):
