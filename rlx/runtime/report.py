@@ -106,8 +106,8 @@ def report(*paths: str | os.PathLike[str], out: str | os.PathLike[str] | None = 
 
     descriptions = [stored_description(path) or {} for path in runs]
     environments = {str(description.get("environment")) for description in descriptions} - {"None"}
-    from_data = {"data" in description for description in descriptions}
-    steps = {(True,): "updates", (False,): "environment steps"}.get(tuple(from_data), "environment steps, or updates")
+    names = {"updates" if "data" in description else "environment steps" for description in descriptions}
+    steps = " or ".join(sorted(names))
     title = ", ".join([*sorted(environments), *([runs[0].name] if len(runs) == 1 else [])])
     figures = []
     for name, panels in (("returns.png", returns), ("diagnostics.png", diagnostics)):
