@@ -106,8 +106,8 @@ def report(*paths: str | os.PathLike[str], out: str | os.PathLike[str] | None = 
 
     descriptions = [stored_description(path) or {} for path in runs]
     environments = {str(description.get("environment")) for description in descriptions} - {"None"}
-    names = {"updates" if "data" in description else "environment steps" for description in descriptions}
-    steps = " or ".join(sorted(names))
+    kinds = {"updates" if "data" in description else "environment steps" for description in descriptions}
+    steps = " or ".join(sorted(kinds))
     title = ", ".join([*sorted(environments), *([runs[0].name] if len(runs) == 1 else [])])
     figures = []
     for name, panels in (("returns.png", returns), ("diagnostics.png", diagnostics)):
